@@ -1,0 +1,33 @@
+"""foretail: demand forecasts for retail that can be trusted and acted on.
+
+import foretail
+result = foretail.run("sales.csv", keys=["store", "item"], time="date", target="units", horizon=28)
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from foretail.core.spec import DatasetSpec
+    from foretail.pipelines.run import RunResult, run
+
+__all__ = ["DatasetSpec", "RunResult", "__version__", "run"]
+__version__ = "0.1.0"
+
+_LAZY = {
+    "DatasetSpec": "foretail.core.spec",
+    "RunResult": "foretail.pipelines.run",
+    "run": "foretail.pipelines.run",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        return getattr(importlib.import_module(_LAZY[name]), name)
+    raise AttributeError(f"module 'foretail' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

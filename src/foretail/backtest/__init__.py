@@ -1,0 +1,1 @@
+"""Honest backtests: rolling origins, metrics, leaderboard, selection."""

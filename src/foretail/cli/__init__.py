@@ -1,0 +1,1 @@
+"""The command line: one verb per pipeline; it parses, calls and shows."""

@@ -1,0 +1,1 @@
+"""Ground: columns, spec, frequency, quantiles, errors, settings."""

@@ -1,0 +1,225 @@
+"""The dataset spec: what a table of sales means. Two datasets differ in their spec, never in code."""
+
+from __future__ import annotations
+
+import datetime as dt
+import tomllib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, Literal, cast, get_args
+
+from foretail.core.errors import DataError, Problem, UsageError, nearest
+from foretail.core.frequency import Frequency
+
+__all__ = ["DatasetSpec", "Event", "PastCovariate"]
+
+DuplicatePolicy = Literal["error", "sum", "last"]
+GapPolicy = Literal["auto", "zero", "missing"]
+NegativePolicy = Literal["keep", "clip"]
+
+
+@dataclass(frozen=True)
+class PastCovariate:
+    """A covariate known only after the fact.
+
+    Attributes
+    ----------
+    name : its column.
+    delay : periods between the period it describes and its publication; 0 means known at the close of that period.
+    """
+
+    name: str
+    delay: int = 0
+
+
+@dataclass(frozen=True)
+class Event:
+    """A named event of the user's own, with every date it has (past and future)."""
+
+    name: str
+    dates: tuple[dt.date, ...]
+
+
+@dataclass(frozen=True)
+class DatasetSpec:
+    """Meaning of the columns of a table of sales.
+
+    Attributes
+    ----------
+    keys : columns that name a series, e.g. ``("store_id", "dept_id")``; empty for a single series.
+    time, target : the date column and the value to forecast.
+    freq : ``D``, ``W-FRI``, ``MS``, … (see `Frequency`).
+    horizon : steps to forecast.
+    name : how the dataset is called in the registry and the report.
+    unit : unit of the target, e.g. ``EUR`` or ``pieces``; shown, never used.
+    static : columns that do not change within a series.
+    known : covariates known in advance for the dates to forecast (promotion, price, opening).
+    past : covariates known only after the fact.
+    open : the known covariate that is 0 on days a shop is shut; None means it is looked for in the history.
+    recorded : the column that says when a row was written; later rows restate earlier ones (``duplicates="last"``).
+    duplicates : two rows per key and date: ``error``, ``sum`` them, or the ``last`` restated one wins.
+    gaps : a date without a row inside a series: ``zero`` sales, ``missing`` (nobody knows), or ``auto``.
+    negatives : negative values: ``keep`` or ``clip`` to 0.
+    non_negative : whether a forecast below 0 makes no sense.
+    hierarchy : levels for totals, columns among keys and static joined by "/".
+    country : ISO code whose public holidays are features, e.g. ``DE``; None for none.
+    events : events of the user's own.
+    """
+
+    keys: tuple[str, ...]
+    time: str
+    target: str
+    freq: str
+    horizon: int
+    name: str = "sales"
+    unit: str = ""
+    static: tuple[str, ...] = ()
+    known: tuple[str, ...] = ()
+    past: tuple[PastCovariate, ...] = ()
+    open: str | None = None
+    recorded: str | None = None
+    duplicates: DuplicatePolicy = "error"
+    gaps: GapPolicy = "auto"
+    negatives: NegativePolicy = "keep"
+    non_negative: bool = True
+    hierarchy: tuple[str, ...] = ()
+    country: str | None = None
+    events: tuple[Event, ...] = field(default=())
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "freq", Frequency(self.freq).code)
+        _check_choice("duplicates", self.duplicates, get_args(DuplicatePolicy))
+        _check_choice("gaps", self.gaps, get_args(GapPolicy))
+        _check_choice("negatives", self.negatives, get_args(NegativePolicy))
+        if self.horizon < 1:
+            raise UsageError(f"the horizon must be at least 1.\n  where: {self.horizon}\n  fix:   --horizon 28")
+        roles = [*self.keys, self.time, self.target, *self.static, *self.known, *(past.name for past in self.past)]
+        twice = sorted({name for name in roles if roles.count(name) > 1})
+        if twice:
+            raise UsageError(
+                f"a column can have one role only.\n  where: {', '.join(twice)}"
+                "\n  fix:   name it once among --keys, --time, --target, --static, --known, --past"
+            )
+
+    @property
+    def frequency(self) -> Frequency:
+        return Frequency(self.freq)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Every column of the table that the spec uses, in reading order."""
+        extra = (self.recorded,) if self.recorded else ()
+        return (
+            *self.keys,
+            self.time,
+            self.target,
+            *self.static,
+            *self.known,
+            *(past.name for past in self.past),
+            *extra,
+        )
+
+    def but(self, **changes: Any) -> DatasetSpec:
+        """A copy with some fields changed."""
+        return replace(self, **changes)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, as JSON or TOML can hold them."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any], where: str = "the spec") -> DatasetSpec:
+        """Read a spec from plain values.
+
+        Raises
+        ------
+        DataError : unknown or missing keys.
+        """
+        known = {item.name for item in fields(cls)}
+        problems = [
+            Problem(f"unknown key {key!r} in the spec", where, nearest(key, known))
+            for key in values
+            if key not in known
+        ]
+        needed = ("time", "target", "freq", "horizon")
+        problems += [
+            Problem(f"the spec has no {key!r}", where, f"add {key} = …; `foretail init TABLE` writes a full spec")
+            for key in needed
+            if key not in values
+        ]
+        if problems:
+            raise DataError(problems)
+        read = dict(values)
+        for key in ("keys", "static", "known", "hierarchy"):
+            read[key] = tuple(read.get(key, ()))
+        read["past"] = tuple(_past_from(item) for item in read.get("past", ()))
+        read["events"] = tuple(_event_from(item) for item in read.get("events", ()))
+        return cls(**read)
+
+    @classmethod
+    def from_toml(cls, path: Path) -> DatasetSpec:
+        """Read a spec file.
+
+        Raises
+        ------
+        DataError : not TOML, unknown or missing keys.
+        """
+        try:
+            values = tomllib.loads(path.read_text(encoding="utf-8"))
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise DataError(
+                Problem(f"not a TOML file: {error}", str(path), "`foretail init TABLE` writes one")
+            ) from error
+        except OSError as error:
+            raise DataError(Problem(f"cannot read the spec: {error}", str(path), "check the path")) from error
+        return cls.from_dict(values, where=str(path))
+
+    def to_toml(self) -> str:
+        """The spec as a TOML document, defaults included so that a reader sees every choice."""
+        lines = []
+        for key, value in self.to_dict().items():
+            if value is None:
+                lines.append(f"# {key} =")
+            elif key == "events":
+                continue
+            else:
+                lines.append(f"{key} = {_toml_value(value)}")
+        for event in self.events:
+            dates = ", ".join(date.isoformat() for date in event.dates)
+            lines += ["", "[[events]]", f"name = {_toml_value(event.name)}", f"dates = [{dates}]"]
+        return "\n".join(lines) + "\n"
+
+
+def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise UsageError(f"{name} = {value!r} is not a policy.\n  where: the spec\n  fix:   {nearest(value, choices)}")
+
+
+def _past_from(item: Any) -> PastCovariate:
+    if isinstance(item, PastCovariate):
+        return item
+    if isinstance(item, str):
+        name, _, delay = item.partition(":")
+        return PastCovariate(name, int(delay or 0))
+    return PastCovariate(**cast(dict[str, Any], item))
+
+
+def _event_from(item: Any) -> Event:
+    if isinstance(item, Event):
+        return item
+    dates = tuple(dt.date.fromisoformat(date) if isinstance(date, str) else date for date in item["dates"])
+    return Event(item["name"], dates)
+
+
+def _toml_value(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int | float):
+        return repr(value)
+    if isinstance(value, str):
+        escaped = value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+        return f'"{escaped}"'
+    if isinstance(value, Mapping):
+        return "{ " + ", ".join(f"{key} = {_toml_value(item)}" for key, item in value.items()) + " }"
+    return "[" + ", ".join(_toml_value(item) for item in value) + "]"

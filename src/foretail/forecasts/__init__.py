@@ -1,0 +1,1 @@
+"""The forecast table: produced, checked, written, read back."""

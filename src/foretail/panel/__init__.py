@@ -1,0 +1,1 @@
+"""The validated panel: types, duplicates, gaps, closed days, quality, snapshots."""

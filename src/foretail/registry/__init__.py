@@ -1,0 +1,1 @@
+"""Model versions: bundles, MLflow versions and aliases, the promotion gate."""

@@ -1,0 +1,1 @@
+"""Where sales come from: files, known public layouts, the synthetic world."""
