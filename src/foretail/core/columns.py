@@ -1,8 +1,8 @@
-"""The column names of the house, spelled once; a user's own names live in the dataset spec and come back at the doors."""
+"""The column names of the house, spelled once; a user's own names live in the spec and come back at the doors."""
 
 from __future__ import annotations
 
-__all__ = ["CUTOFF", "DS", "MODEL", "MODEL_VERSION", "SOURCE", "STEP", "UNIQUE_ID", "Y", "Y_HAT"]
+__all__ = ["CUTOFF", "DS", "MODEL", "MODEL_VERSION", "SOURCE", "STEP", "UNIQUE_ID", "Y_HAT", "Y"]
 
 UNIQUE_ID = "unique_id"  # one series; the key values joined by "/"
 DS = "ds"  # the date of an observation or of a forecast

@@ -82,7 +82,7 @@ class RegistryError(ForetailError):
     """A model version, alias or bundle that does not exist or is not whole."""
 
 
-class PromotionRefused(RegistryError):
+class PromotionRefused(RegistryError):  # noqa: N818  (it is an answer more than an error)
     """The gate refused a version; the message holds the table it decided on."""
 
     exit_code = 4

@@ -8,6 +8,7 @@ from __future__ import annotations
 import datetime as dt
 from dataclasses import dataclass
 from functools import cached_property
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
@@ -30,8 +31,8 @@ class Frequency:
 
     Parameters
     ----------
-    code : ``D`` daily, ``W-MON`` .. ``W-SUN`` weekly with the labelling weekday, ``MS`` / ``ME`` monthly labelled by the
-        first / last day. ``W`` means ``W-SUN``, ``M`` means ``ME``, as in pandas.
+    code : ``D`` daily, ``W-MON`` .. ``W-SUN`` weekly with the labelling weekday, ``MS`` / ``ME`` monthly labelled by
+        the first / last day. ``W`` means ``W-SUN``, ``M`` means ``ME``, as in pandas.
 
     Raises
     ------
@@ -107,7 +108,8 @@ class Frequency:
             return (index * 7 + (self._weekday - _EPOCH_WEEKDAY)).astype("datetime64[D]")
         if self.code == "MS":
             return index.astype("datetime64[M]").astype("datetime64[D]")
-        return (index + 1).astype("datetime64[M]").astype("datetime64[D]") - np.timedelta64(1, "D")
+        next_first = (index + 1).astype("datetime64[M]").astype("datetime64[D]").astype(np.int64)
+        return (next_first - 1).astype("datetime64[D]")
 
     def is_on_grid(self, dates: DayArray) -> npt.NDArray[np.bool_]:
         """Whether each date is the label of its period."""
@@ -117,8 +119,7 @@ class Frequency:
     def shift(self, date: dt.date, periods: int) -> dt.date:
         """The label ``periods`` after the period of ``date``."""
         index = self.to_index(np.asarray(np.datetime64(date, "D")))
-        result: dt.date = self.to_date(index + periods).item()
-        return result
+        return cast(dt.date, self.to_date(index + periods).item())
 
     def __str__(self) -> str:
         return self.code

@@ -43,6 +43,8 @@ class Settings:
         object.__setattr__(self, "data", Path(self.data) if self.data else None)
         object.__setattr__(self, "tracking_uri", self.tracking_uri or f"sqlite:///{(home / 'mlflow.db').absolute()}")
         object.__setattr__(self, "warehouse", self.warehouse or f"sqlite:///{(home / 'warehouse.db').absolute()}")
+        if self.workers < 0:
+            raise UsageError(f"workers = {self.workers}.\n  where: settings\n  fix:   0 (one per core) or more")
         if self.log_format not in ("text", "json"):
             raise UsageError(f"log_format = {self.log_format!r}.\n  where: settings\n  fix:   text or json")
 
@@ -74,10 +76,15 @@ class Settings:
             raise UsageError(f"unknown setting {unknown[0]!r}.\n  where: {path}\n  fix:   {nearest(unknown[0], known)}")
         try:
             values["workers"] = int(values.get("workers", 0))
-        except ValueError as error:
+        except (ValueError, TypeError) as error:
             raise UsageError(
                 f"workers must be a whole number.\n  where: {values['workers']!r}\n  fix:   FORETAIL_WORKERS=2"
             ) from error
+        texts = [key for key, value in values.items() if key != "workers" and not isinstance(value, str | Path)]
+        if texts:
+            raise UsageError(
+                f'{texts[0]} = {values[texts[0]]!r} is no text.\n  where: {path}\n  fix:   {texts[0]} = "…"'
+            )
         return cls(**values)
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, Literal, cast, get_args
+from typing import Any, Literal, TypeVar, cast, get_args
 
 from foretail.core.errors import DataError, Problem, UsageError, nearest
 from foretail.core.frequency import Frequency
@@ -17,6 +18,18 @@ __all__ = ["DatasetSpec", "Event", "PastCovariate"]
 DuplicatePolicy = Literal["error", "sum", "last"]
 GapPolicy = Literal["auto", "zero", "missing"]
 NegativePolicy = Literal["keep", "clip"]
+
+_Item = TypeVar("_Item")
+_LISTS = ("keys", "static", "known", "hierarchy")
+_OPTIONAL = ("open", "recorded", "country")
+_KINDS: dict[str, tuple[type, str]] = {
+    **{key: (str, f'{key} = "column"') for key in ("time", "target", "open", "recorded")},
+    **{key: (str, f'{key} = "text"') for key in ("name", "unit")},
+    "freq": (str, 'freq = "W-FRI"'),
+    "country": (str, 'country = "DE"'),
+    "horizon": (int, "horizon = 28"),
+    "non_negative": (bool, "non_negative = true"),
+}
 
 
 @dataclass(frozen=True)
@@ -134,7 +147,7 @@ class DatasetSpec:
 
         Raises
         ------
-        DataError : unknown or missing keys.
+        DataError : unknown or missing keys, or values of the wrong type.
         """
         known = {item.name for item in fields(cls)}
         problems = [
@@ -148,13 +161,14 @@ class DatasetSpec:
             for key in needed
             if key not in values
         ]
+        problems += _wrong_types(values, where)
         if problems:
             raise DataError(problems)
         read = dict(values)
-        for key in ("keys", "static", "known", "hierarchy"):
+        for key in _LISTS:
             read[key] = tuple(read.get(key, ()))
-        read["past"] = tuple(_past_from(item) for item in read.get("past", ()))
-        read["events"] = tuple(_event_from(item) for item in read.get("events", ()))
+        read["past"] = _read_items("past", _past_from, read.get("past", ()), where)
+        read["events"] = _read_items("events", _event_from, read.get("events", ()), where)
         return cls(**read)
 
     @classmethod
@@ -196,6 +210,31 @@ def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
         raise UsageError(f"{name} = {value!r} is not a policy.\n  where: the spec\n  fix:   {nearest(value, choices)}")
 
 
+def _wrong_types(values: Mapping[str, Any], where: str) -> list[Problem]:
+    """Values that are not what their key holds; a single name where a list is needed would be read letter by letter."""
+    problems = []
+    for key, value in values.items():
+        wanted, example = _KINDS.get(key, (None, ""))
+        if key in _LISTS:
+            is_right = isinstance(value, list | tuple) and all(isinstance(item, str) for item in value)
+            example = f'{key} = ["a", "b"]'
+        elif wanted is None or (value is None and key in _OPTIONAL):
+            continue
+        else:
+            is_right = isinstance(value, wanted) and not (wanted is int and isinstance(value, bool))
+        if not is_right:
+            problems.append(Problem(f"{key} = {value!r} cannot be read", where, f"for example {example}"))
+    return problems
+
+
+def _read_items(key: str, read: Callable[[Any], _Item], items: Any, where: str) -> tuple[_Item, ...]:
+    examples = {"past": 'past = ["customers", "cpi:4"]', "events": 'name = "fair", dates = [2024-05-01]'}
+    try:
+        return tuple(read(item) for item in items)
+    except (TypeError, ValueError, KeyError) as error:
+        raise DataError(Problem(f"{key} cannot be read: {error}", where, f"for example {examples[key]}")) from error
+
+
 def _past_from(item: Any) -> PastCovariate:
     if isinstance(item, PastCovariate):
         return item
@@ -218,8 +257,8 @@ def _toml_value(value: Any) -> str:
     if isinstance(value, int | float):
         return repr(value)
     if isinstance(value, str):
-        escaped = value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
-        return f'"{escaped}"'
+        # JSON escapes what TOML wants escaped, but for one control character
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
     if isinstance(value, Mapping):
         return "{ " + ", ".join(f"{key} = {_toml_value(item)}" for key, item in value.items()) + " }"
     return "[" + ", ".join(_toml_value(item) for item in value) + "]"

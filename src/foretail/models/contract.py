@@ -95,7 +95,7 @@ class Forecaster(ABC):
 
     @abstractmethod
     def save(self, folder: Path) -> None:
-        """Write everything ``load`` needs into an existing empty folder, in native formats (JSON, NPZ, LightGBM text)."""
+        """Write everything ``load`` needs into an existing empty folder, in native formats (JSON, NPZ, text)."""
 
     @classmethod
     @abstractmethod

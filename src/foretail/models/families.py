@@ -53,12 +53,12 @@ def family_class(name: str) -> type[Forecaster]:
     family = FAMILIES[name]
     module, _, attribute = family.path.partition(":")
     try:
-        found = getattr(importlib.import_module(module), attribute)
+        found: object = getattr(importlib.import_module(module), attribute)
     except ModuleNotFoundError as error:
         if error.name and error.name.startswith("foretail"):
             raise
         raise MissingExtraError(str(error.name), family.extra or "all") from error
-    assert issubclass(found, Forecaster)  # noqa: S101  (a wrong table row is a bug, not input)
+    assert isinstance(found, type) and issubclass(found, Forecaster)  # noqa: S101  (a wrong table row is a bug, not input)
     return found
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
@@ -85,16 +86,16 @@ class Panel:
 
     @property
     def n_series(self) -> int:
-        return self.y.shape[0]
+        return int(self.y.shape[0])
 
     @property
     def n_periods(self) -> int:
-        return self.y.shape[1]
+        return int(self.y.shape[1])
 
     @property
     def n_future(self) -> int:
         """Future periods for which known covariates reach."""
-        return self.closed.shape[1] - self.n_periods
+        return int(self.closed.shape[1]) - self.n_periods
 
     @property
     def frequency(self) -> Frequency:
@@ -108,8 +109,7 @@ class Panel:
     @property
     def cutoff(self) -> dt.date:
         """Date of the last column."""
-        result: dt.date = self.frequency.to_date(self.end).item()
-        return result
+        return cast(dt.date, self.frequency.to_date(self.end).item())
 
     @cached_property
     def unique_ids(self) -> list[str]:

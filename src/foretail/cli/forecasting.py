@@ -1,0 +1,159 @@
+"""The verbs that forecast: run, backtest, train, forecast."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from foretail.cli.door import Door
+from foretail.cli.options import (
+    home_option,
+    json_option,
+    model_options,
+    out_option,
+    request_from,
+    store_options,
+    table_options,
+)
+from foretail.cli.show import leaderboard_table, show_json, text_table
+
+__all__ = ["backtest", "forecast", "run", "train"]
+
+_SHOWN_ROWS = 12  # forecasts printed when JSON was not asked for; all of them are in the files
+
+
+@click.command()
+@table_options
+@model_options
+@out_option("foretail-out")
+@store_options
+@json_option
+@click.pass_obj
+def run(
+    door: Door, /, out: Path, home: Path | None, data: Path | None, workers: int | None, as_json: bool, **given: Any
+) -> None:
+    """Check, backtest, select, train, forecast and report on TABLE.
+
+    TABLE is a CSV or Parquet file (or an fsspec URL), a spec file, or a known layout: walmart, rossmann,
+    online-retail, synthetic. Keys, time, target and frequency are guessed when left out, and the guess is said.
+    """
+    from foretail.pipelines.run import run_request
+
+    settings = door.settings(home, data, workers)
+    request = request_from({**given, "data": data})
+    with door.progress() as progress:
+        result = run_request(request, out, settings, progress)
+    if as_json:
+        show_json(result.summary)
+    else:
+        click.echo(leaderboard_table(result.leaderboard))
+    _tell(result.notes)
+    click.echo(
+        f"next: open {result.out / 'report.html'}; the forecasts are in {result.out / 'forecasts.csv'}", err=True
+    )
+
+
+@click.command()
+@table_options
+@model_options
+@out_option("foretail-out")
+@store_options
+@json_option
+@click.pass_obj
+def backtest(
+    door: Door, /, out: Path, home: Path | None, data: Path | None, workers: int | None, as_json: bool, **given: Any
+) -> None:
+    """Compare model families on TABLE over rolling windows.
+
+    Writes leaderboard.json and backtest.parquet under --out.
+    """
+    from foretail.pipelines.backtest import backtest_request
+
+    settings = door.settings(home, data, workers)
+    request = request_from({**given, "data": data})
+    with door.progress() as progress:
+        board = backtest_request(request, out, settings, progress)
+    if as_json:
+        show_json(board.to_dict())
+    else:
+        click.echo(leaderboard_table(board))
+    click.echo(f"next: foretail train {given['table']} with the same options; scores are in {out}", err=True)
+
+
+@click.command()
+@table_options
+@model_options
+@out_option("foretail-out")
+@store_options
+@json_option
+@click.pass_obj
+def train(
+    door: Door, /, out: Path, home: Path | None, data: Path | None, workers: int | None, as_json: bool, **given: Any
+) -> None:
+    """Select, fit and register a model; the gate decides on it.
+
+    The model that a backtest on TABLE selects becomes a version; it is champion if it beats the present champion and
+    seasonal naive on the same windows.
+    """
+    from foretail.pipelines.train import train_request
+
+    settings = door.settings(home, data, workers)
+    request = request_from({**given, "data": data})
+    with door.progress() as progress:
+        result = train_request(request, out, settings, progress)
+    if as_json:
+        show_json(result)
+    else:
+        click.echo(text_table(("what", "value"), [(key, _short(value)) for key, value in result.items()]))
+    click.echo("next: foretail models list, then foretail forecast MODEL", err=True)
+
+
+@click.command()
+@click.argument("model")
+@click.option("--table", metavar="TABLE", help="Newer sales to forecast from; else those the version was fitted on.")
+@click.option("--future", metavar="TABLE", help="Keys, dates to forecast and known columns, as a table.")
+@click.option("--horizon", type=click.IntRange(min=1), metavar="N", help="Periods to forecast; else as fitted.")
+@out_option("foretail-out")
+@home_option
+@json_option
+@click.pass_obj
+def forecast(
+    door: Door,
+    /,
+    model: str,
+    table: str | None,
+    future: str | None,
+    horizon: int | None,
+    out: Path,
+    home: Path | None,
+    as_json: bool,
+) -> None:
+    """Forecast with a registered version.
+
+    MODEL is NAME, NAME@ALIAS or NAME/VERSION (see foretail models list), or the folder of a bundle.
+    """
+    from foretail.pipelines.forecast import forecast_version
+
+    settings = door.settings(home)
+    with door.progress() as progress:
+        frame = forecast_version(
+            model, table=table, future=future, horizon=horizon, out=out, settings=settings, progress=progress
+        )
+    if as_json:
+        show_json(frame.to_dicts())
+    else:
+        shown = frame.head(_SHOWN_ROWS)
+        click.echo(text_table(shown.columns, shown.rows()))
+        click.echo(f"{frame.height} rows, {shown.height} shown", err=True)
+    click.echo(f"next: all forecasts are in {out}", err=True)
+
+
+def _tell(notes: tuple[str, ...]) -> None:
+    for note in notes:
+        click.echo(f"note: {note}", err=True)
+
+
+def _short(value: object) -> object:
+    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else value

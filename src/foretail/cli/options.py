@@ -1,0 +1,164 @@
+"""Options that several verbs share, and how their texts are read."""
+
+from __future__ import annotations
+
+import datetime as dt
+import re
+from collections.abc import Callable, Mapping
+from functools import reduce
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from foretail.core.quantiles import DEFAULT_QUANTILES, check_quantiles
+
+if TYPE_CHECKING:
+    from foretail.pipelines.request import Request
+
+__all__ = [
+    "data_option",
+    "home_option",
+    "json_option",
+    "model_options",
+    "out_option",
+    "request_from",
+    "store_options",
+    "table_options",
+]
+
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+_DURATION = re.compile(r"(?:(?P<h>\d+(?:\.\d+)?)h)?(?:(?P<m>\d+(?:\.\d+)?)m)?(?:(?P<s>\d+(?:\.\d+)?)s?)?", re.I)
+
+
+def comma_list(text: str) -> tuple[str, ...]:
+    """Names between commas: ``store_id,dept_id``; an empty text is an empty list."""
+    return tuple(item.strip() for item in text.split(",") if item.strip())
+
+
+def quantile_levels(text: str) -> tuple[float, ...]:
+    """Levels between commas, sorted and checked."""
+    try:
+        levels = [float(item) for item in comma_list(text)]
+    except ValueError as error:
+        raise click.BadParameter(f"{text!r} is no list of numbers, e.g. 0.1,0.5,0.9") from error
+    return check_quantiles(levels)
+
+
+def duration(text: str) -> float:
+    """Seconds of ``90s``, ``10m`` or ``1h30m``; a bare number is seconds."""
+    match = _DURATION.fullmatch(text.strip())
+    parts = {unit: float(number) for unit, number in match.groupdict().items() if number} if match else {}
+    seconds = 3600 * parts.get("h", 0.0) + 60 * parts.get("m", 0.0) + parts.get("s", 0.0)
+    if seconds <= 0:
+        raise click.BadParameter(f"{text!r} is no length of time, e.g. 90s, 10m or 1h30m")
+    return seconds
+
+
+def day(text: str) -> dt.date:
+    """A date such as ``2012-10-26``."""
+    try:
+        return dt.date.fromisoformat(text.strip())
+    except ValueError as error:
+        raise click.BadParameter(f"{text!r} is no date, e.g. 2012-10-26") from error
+
+
+def _several(*decorators: Decorator) -> Decorator:
+    """Apply options so that the help lists them in this order."""
+    return lambda command: reduce(lambda done, add: add(done), reversed(decorators), command)
+
+
+data_option = click.option(
+    "--data",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="Folder of the known layouts, else $FORETAIL_DATA; for synthetic, a JSON file.",
+)
+
+table_options = _several(
+    click.argument("table"),
+    click.option("--keys", type=comma_list, metavar="A,B", help="Columns that name a series."),
+    click.option("--time", metavar="COLUMN", help="The date column."),
+    click.option("--target", metavar="COLUMN", help="The column to forecast."),
+    click.option("--freq", metavar="CODE", help="D, W-MON to W-SUN, MS or ME; guessed from the dates."),
+    click.option("--horizon", type=click.IntRange(min=1), metavar="N", help="Periods to forecast."),
+    click.option("--known", type=comma_list, metavar="A,B", help="Columns known in advance (promotion, price)."),
+    click.option("--future", metavar="TABLE", help="Keys, dates to forecast and known columns, as a table."),
+    click.option("--past", type=comma_list, metavar="A,B:1", help="Columns known afterwards; :1 = one period late."),
+    click.option("--static", type=comma_list, metavar="A,B", help="Columns that do not change within a series."),
+    click.option("--spec", metavar="FILE", help="A spec file (foretail init writes one); options override it."),
+    click.option("--cutoff", type=day, metavar="DATE", help="Forget everything after this date."),
+    click.option("--name", metavar="NAME", help="What the dataset is called in the registry and the report."),
+    data_option,
+)
+
+model_options = _several(
+    click.option(
+        "--quantiles",
+        type=quantile_levels,
+        default=",".join(f"{level:g}" for level in DEFAULT_QUANTILES),
+        metavar="P,Q",
+        help="Quantile levels of the forecast.",
+        show_default=True,
+    ),
+    click.option(
+        "--models", type=comma_list, default="auto", metavar="A,B", show_default=True, help="Families to compare."
+    ),
+    click.option("--budget", type=duration, metavar="TIME", help="Time to spend at most: 90s, 10m, 1h30m."),
+    click.option("--seed", type=int, default=7, show_default=True, help="Seed of everything random."),
+)
+
+home_option = click.option(
+    "--home",
+    type=click.Path(file_okay=False, path_type=Path),
+    metavar="DIR",
+    help="Folder of registry, warehouse and snapshots; else $FORETAIL_HOME, else .foretail.",
+)
+
+store_options = _several(
+    home_option,
+    click.option(
+        "--workers", type=click.IntRange(min=0), metavar="N", help="Processes for fits; 0 means one per core."
+    ),
+)
+
+json_option = click.option("--json", "as_json", is_flag=True, help="The result as JSON on stdout.")
+
+
+def out_option(default: str) -> Decorator:
+    """``--out DIR`` with a default."""
+    return click.option(
+        "--out",
+        type=click.Path(file_okay=False, path_type=Path),
+        default=default,
+        show_default=True,
+        metavar="DIR",
+        help="Where the results are written.",
+    )
+
+
+def request_from(given: Mapping[str, Any]) -> Request:
+    """The request that the options of `table_options` (and `model_options`, if the verb has them) describe."""
+    from foretail.pipelines.request import Request
+
+    return Request(
+        table=given["table"],
+        keys=given["keys"] or (),
+        time=given["time"],
+        target=given["target"],
+        freq=given["freq"],
+        horizon=given["horizon"],
+        known=given["known"] or (),
+        future=given["future"],
+        past=given["past"] or (),
+        static=given["static"] or (),
+        spec=given["spec"],
+        cutoff=given["cutoff"],
+        name=given["name"],
+        data=given["data"],
+        quantiles=given.get("quantiles", DEFAULT_QUANTILES),
+        models=given.get("models", ("auto",)),
+        budget_s=given.get("budget"),
+        seed=given.get("seed", 7),
+    )

@@ -1,0 +1,142 @@
+"""Effects of weekday x flag cells per series, shrunk from long windows to short ones: the short season and promotions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from foretail.panel.panel import Panel
+
+__all__ = ["CellPlan", "cell_effects", "cell_ids", "plan_cells"]
+
+FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
+
+_MAX_FLAG_CELLS = 8
+_MIN_SHARE = 0.01  # share of the residual variance that a flag must explain to split cells
+
+
+@dataclass(frozen=True)
+class CellPlan:
+    """Which known covariates split the weekday cells.
+
+    Attributes
+    ----------
+    flags : names of known covariates with few values, most telling first.
+    values : the values of each flag that have a cell of their own; everything else shares one.
+    n_phases : positions of the short season (7 for daily data, else 1).
+    """
+
+    flags: tuple[str, ...]
+    values: tuple[tuple[float, ...], ...]
+    n_phases: int
+
+    @property
+    def n_cells(self) -> int:
+        n = self.n_phases
+        for levels in self.values:
+            n *= len(levels)
+        return n
+
+
+def plan_cells(panel: Panel, z: FloatArray, phase: IntArray) -> CellPlan:
+    """Choose the flags that explain most of what the weekday leaves over.
+
+    Parameters
+    ----------
+    panel : whose known covariates are tried (at most four distinct values each).
+    z : ``[N, T]`` sales in model space. phase : ``[T + H]``.
+    """
+    n_phases = int(phase.max()) + 1
+    length = z.shape[1]
+    residual = z - _phase_means(z, phase[:length], n_phases)
+    variance = np.nanvar(residual) if np.isfinite(residual).any() else 0.0
+    shares: list[tuple[float, str, tuple[float, ...]]] = []
+    for item in panel.known:
+        seen = item.values[:, :length]
+        used = np.isfinite(seen) & np.isfinite(residual)
+        levels = np.unique(seen[used])
+        if not 2 <= len(levels) <= 4 or variance <= 0:
+            continue
+        between = sum(
+            float(np.sum(inside)) * float(residual[inside].mean()) ** 2 for inside in (used & (seen == level) for level in levels)
+        )
+        shares.append((between / (variance * used.sum()), item.name, tuple(float(level) for level in levels)))
+    shares.sort(key=lambda share: (-share[0], share[1]))
+    flags: list[str] = []
+    values: list[tuple[float, ...]] = []
+    size = 1
+    for share, name, levels in shares:
+        if share >= _MIN_SHARE and size * len(levels) <= _MAX_FLAG_CELLS:
+            flags.append(name)
+            values.append(levels)
+            size *= len(levels)
+    return CellPlan(tuple(flags), tuple(values), n_phases)
+
+
+def cell_ids(panel: Panel, phase: IntArray, plan: CellPlan) -> IntArray:
+    """Cell of every series and column, future included: int ``[N, T + H]``."""
+    width = panel.closed.shape[1]
+    ids = np.broadcast_to(phase[:width], (panel.n_series, width)).astype(np.int64)
+    for name, levels in zip(plan.flags, plan.values, strict=True):
+        seen = panel.covariate(name).values[:, :width]
+        code = np.zeros(seen.shape, dtype=np.int64)
+        for position, level in enumerate(levels[1:], start=1):
+            code[seen == level] = position
+        ids = ids * len(levels) + code
+    return ids
+
+
+def cell_effects(
+    z: FloatArray, ids: IntArray, n_cells: int, windows: tuple[int, ...], shrink: float = 3.0
+) -> tuple[list[FloatArray], list[IntArray]]:
+    """Mean of z per series and cell over windows that end at the last column, each shrunk to the longer one before it.
+
+    The longest window is shrunk to the series' mean plus the cell's effect over all series.
+
+    Parameters
+    ----------
+    z : ``[N, T]``. ids : ``[N, T]``. windows : columns, longest first. shrink : observations that the parent counts for.
+
+    Returns
+    -------
+    effects : per window ``[N, n_cells]``; NaN only for a series without any value.
+    counts : per window, the observations behind each.
+    """
+    longest = z[:, -windows[0] :]
+    mean = _row_mean(longest)
+    mean = np.where(np.isfinite(mean), mean, _row_mean(z))  # silent for the whole window: what it was before
+    centred = longest - mean[:, None]
+    total, count = _cell_sums(centred, ids[:, -windows[0] :], n_cells)
+    whole = total.sum(0) / np.maximum(count.sum(0), 1)
+    parent = mean[:, None] + whole[None, :]
+    effects, counts = [], []
+    for window in windows:
+        total, count = _cell_sums(z[:, -window:], ids[:, -window:], n_cells)
+        parent = (total + shrink * parent) / (count + shrink)
+        effects.append(parent)
+        counts.append(count)
+    return effects, counts
+
+
+def _cell_sums(z: FloatArray, ids: IntArray, n_cells: int) -> tuple[FloatArray, IntArray]:
+    n = z.shape[0]
+    finite = np.isfinite(z)
+    flat = (np.arange(n)[:, None] * n_cells + ids)[finite]
+    total = np.bincount(flat, weights=z[finite], minlength=n * n_cells).reshape(n, n_cells)
+    count = np.bincount(flat, minlength=n * n_cells).reshape(n, n_cells)
+    return total, count.astype(np.int64)
+
+
+def _row_mean(z: FloatArray) -> FloatArray:
+    count = np.isfinite(z).sum(1)
+    return np.where(count > 0, np.nansum(z, 1) / np.maximum(count, 1), np.nan)
+
+
+def _phase_means(z: FloatArray, phase: IntArray, n_phases: int) -> FloatArray:
+    ids = np.broadcast_to(phase, z.shape)
+    total, count = _cell_sums(z, ids, n_phases)
+    means = np.where(count > 0, total / np.maximum(count, 1), 0.0)
+    return np.take_along_axis(means, ids, 1)

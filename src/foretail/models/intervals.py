@@ -1,0 +1,218 @@
+"""Split-conformal intervals: quantiles of scaled errors on held-back windows, per step and per group of series.
+
+Each held-back error is divided by a scale known at its cutoff; quantiles of these scores, with the finite-sample rank,
+are laid around new forecasts. Source: Vovk et al. (2005); Romano, Patterson and Candes (2019).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+
+from foretail.panel.panel import Panel
+
+__all__ = ["Conformal", "HeldBack", "Size"]
+
+FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
+BoolArray = npt.NDArray[np.bool_]
+
+_SCALES = ("noise", "forecast", "both")
+_MIN_SCORES = 200  # a cell of (steps, group) with fewer borrows from wider ones
+_N_GROUPS = 5
+_N_STEP_CELLS = 6
+_WINDOW = {"D": 56, "W": 26, "M": 12}
+
+
+@dataclass(frozen=True)
+class Size:
+    """How big and how noisy each series is at a cutoff.
+
+    Attributes
+    ----------
+    level : ``[N]`` mean absolute sales on open periods of the recent past, positive.
+    noise : ``[N]`` mean absolute change from the same weekday (daily) or the period before, positive.
+    """
+
+    level: FloatArray
+    noise: FloatArray
+
+    @classmethod
+    def of(cls, panel: Panel) -> Self:
+        """Measured at the end of a panel."""
+        window = _WINDOW[panel.spec.freq[0]]
+        lag = 7 if panel.frequency.is_daily else 1
+        y = np.where(panel.closed[:, : panel.n_periods], np.nan, panel.y)
+        level = _mean_of_last(np.abs(y), window)
+        change = np.abs(y[:, lag:] - y[:, :-lag]) if y.shape[1] > lag else np.full((len(y), 1), np.nan)
+        noise = _mean_of_last(change, window)
+        level = _positive(level)
+        noise = np.where(np.isfinite(noise), noise, 0.5 * level)
+        return cls(level, np.maximum(noise, 0.01 * level))
+
+    def scale(self, y_hat: FloatArray, kind: str) -> FloatArray:
+        """``[N, H]`` the scale of the error: of the series (``noise``), of the forecast, or their geometric mean."""
+        size = np.abs(y_hat) + 0.1 * self.level[:, None]
+        noise = np.broadcast_to(self.noise[:, None], y_hat.shape)
+        return noise if kind == "noise" else size if kind == "forecast" else np.sqrt(size * noise)
+
+
+@dataclass(frozen=True)
+class HeldBack:
+    """Forecasts of a window whose actuals the model never saw.
+
+    Attributes
+    ----------
+    y, y_hat : ``[N, h]``; NaN actuals are left out. closed : bool ``[N, h]``, left out. size : at the window's cutoff.
+    """
+
+    y: FloatArray
+    y_hat: FloatArray
+    closed: BoolArray
+    size: Size
+
+
+@dataclass(frozen=True)
+class Conformal:
+    """Quantiles of the scores.
+
+    Attributes
+    ----------
+    levels : Q quantile levels, ascending. kind : which scale the errors were divided by.
+    edges : level bounds of the scale groups, ascending. step_edges : first step of each step cell, ascending from 1.
+    scores : ``[step cells, groups, Q]``.
+    """
+
+    levels: tuple[float, ...]
+    kind: str
+    edges: FloatArray
+    step_edges: IntArray
+    scores: FloatArray
+
+    @classmethod
+    def fit(cls, windows: Sequence[HeldBack], levels: Sequence[float], h: int) -> Self:
+        """Calibrate on held-back windows; the scale with the smallest pinball loss is taken."""
+        levels = tuple(levels)
+        edges = _group_edges(windows)
+        step_edges = np.unique(np.linspace(1, h + 1, min(_N_STEP_CELLS, h) + 1)[:-1].astype(np.int64))
+        best: tuple[float, str, FloatArray] | None = None
+        for kind in _SCALES:
+            table, loss = _calibrate(windows, kind, levels, edges, step_edges)
+            if best is None or loss < best[0]:
+                best = (loss, kind, table)
+        assert best is not None  # noqa: S101  (there is at least one scale)
+        return cls(levels, best[1], edges, step_edges, best[2])
+
+    def quantiles(self, y_hat: FloatArray, size: Size, *, non_negative: bool) -> FloatArray:
+        """Quantiles around a forecast, ``[N, H, Q]``, ascending, not below 0 when the unit is not."""
+        group = np.searchsorted(self.edges, size.level, side="right")
+        cell = self._step_weights(y_hat.shape[1])
+        # scores are interpolated between the middles of the step cells, so that intervals grow without jumps
+        table = np.einsum("hc,cgq->ghq", cell, self.scores)
+        result = y_hat[..., None] + size.scale(y_hat, self.kind)[..., None] * table[group]
+        result = np.sort(result, axis=-1)
+        return np.maximum(result, 0.0) if non_negative else result
+
+    def save(self, folder: Path) -> None:
+        """Write ``intervals.npz`` (no pickle)."""
+        np.savez(
+            folder / "intervals.npz",
+            levels=np.array(self.levels),
+            kind=np.array(self.kind),
+            edges=self.edges,
+            step_edges=self.step_edges,
+            scores=self.scores,
+        )
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Read what ``save`` wrote."""
+        with np.load(folder / "intervals.npz", allow_pickle=False) as stored:
+            levels = tuple(float(level) for level in stored["levels"])
+            return cls(levels, str(stored["kind"]), stored["edges"], stored["step_edges"], stored["scores"])
+
+    def _step_weights(self, h: int) -> FloatArray:
+        middle = self.step_edges + np.diff(np.append(self.step_edges, h + 1)) / 2 - 0.5
+        step = np.arange(1, h + 1)
+        return np.stack([np.interp(step, middle, unit) for unit in np.eye(len(middle))], axis=1)
+
+
+def conformal_quantile(scores: FloatArray, level: float) -> float:
+    """Quantile with the finite-sample rank: above the median the ceil((n + 1) level)-th smallest, below it mirrored.
+
+    Parameters
+    ----------
+    scores : ascending.
+    """
+    n = len(scores)
+    rank = np.ceil((n + 1) * level) if level >= 0.5 else np.floor((n + 1) * level)
+    return float(scores[int(np.clip(rank, 1, n)) - 1])
+
+
+def _calibrate(
+    windows: Sequence[HeldBack], kind: str, levels: tuple[float, ...], edges: FloatArray, step_edges: IntArray
+) -> tuple[FloatArray, float]:
+    """The table of score quantiles and its pinball loss on the same windows."""
+    parts = [_scores(window, kind, edges, step_edges) for window in windows]
+    score, scale, group, cell = (np.concatenate(items) for items in zip(*parts, strict=True))
+    table = np.zeros((len(step_edges), len(edges) + 1, len(levels)))
+    loss = 0.0
+    everything = np.sort(score)
+    for i in range(len(step_edges)):
+        near = _widened(cell == i, cell, i)
+        for j in range(len(edges) + 1):
+            inside = near & (group == j)
+            chosen = inside if inside.sum() >= _MIN_SCORES else near if near.sum() >= _MIN_SCORES else None
+            values = everything if chosen is None else np.sort(score[chosen])
+            table[i, j] = [conformal_quantile(values, level) for level in levels] if len(values) else 0.0
+            own = (cell == i) & (group == j)
+            error = score[own, None] - table[i, j]
+            level = np.array(levels)
+            loss += float((np.maximum(level * error, (level - 1) * error) * scale[own, None]).sum())
+    return table, loss
+
+
+def _widened(inside: BoolArray, cell: IntArray, i: int) -> BoolArray:
+    """Steps that no window reached often enough take the scores of the nearest cells that were."""
+    reach = 1
+    while inside.sum() < _MIN_SCORES and reach <= cell.max(initial=0) + i + 1:
+        inside = np.abs(cell - i) <= reach
+        reach += 1
+    return inside
+
+
+def _scores(
+    window: HeldBack, kind: str, edges: FloatArray, step_edges: IntArray
+) -> tuple[FloatArray, FloatArray, IntArray, IntArray]:
+    used = np.isfinite(window.y) & ~window.closed & np.isfinite(window.y_hat)
+    scale = window.size.scale(window.y_hat, kind)
+    row, column = np.nonzero(used)
+    group = np.searchsorted(edges, window.size.level[row], side="right")
+    cell = np.searchsorted(step_edges, column + 1, side="right") - 1
+    return (window.y - window.y_hat)[used] / scale[used], scale[used], group, cell
+
+
+def _group_edges(windows: Sequence[HeldBack]) -> FloatArray:
+    level = np.concatenate([window.size.level for window in windows])
+    n_groups = int(np.clip(len(level) // 40, 1, _N_GROUPS))
+    return np.unique(np.quantile(level, np.linspace(0, 1, n_groups + 1)[1:-1])) if n_groups > 1 else np.empty(0)
+
+
+def _mean_of_last(values: FloatArray, window: int) -> FloatArray:
+    """Mean of the last ``window`` columns; of all of them where those hold nothing; NaN where there is nothing."""
+    result = np.full(len(values), np.nan)
+    for part in (values, values[:, -window:]):
+        count = np.isfinite(part).sum(1)
+        result = np.where(count > 0, np.nansum(part, 1) / np.maximum(count, 1), result)
+    return result
+
+
+def _positive(level: FloatArray) -> FloatArray:
+    positive = level[level > 0]
+    fill = float(np.median(positive)) if len(positive) else 1.0
+    return np.where(level > 0, level, fill)

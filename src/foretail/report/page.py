@@ -1,0 +1,224 @@
+"""The report of a run as one HTML file: it opens from a disk, fetches nothing and runs no script but its own."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import plotly.graph_objects as go
+import polars as pl
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+from plotly.offline import get_plotlyjs
+
+from foretail.report import tables
+from foretail.report.accuracy import calibration, score, scored_rows, total_errors
+from foretail.report.accuracy_plots import (
+    calibration_figure,
+    importance_figure,
+    segment_figure,
+    step_figure,
+    windows_figure,
+)
+from foretail.report.browser import Selection, payload, select_series
+from foretail.report.data import ReportData
+from foretail.report.data_plots import calendar_figure, observed_figure
+from foretail.report.forecast_plots import Lines, lines_figure, total_figure, window_figure
+from foretail.report.segments import CLASSES, segments
+from foretail.report.story import write_story
+from foretail.report.wording import percent
+
+__all__ = ["render_report", "write_report"]
+
+_SHOWN = 6  # small multiples on each side
+
+
+def write_report(path: Path, data: ReportData) -> None:
+    """Write the report; a file that is there is replaced when the new one is whole.
+
+    Parameters
+    ----------
+    path : the HTML file; its folder exists.
+    data : results of a run.
+    """
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        unfinished.write_text(render_report(data), encoding="utf-8", newline="\n")
+        unfinished.replace(path)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def render_report(data: ReportData) -> str:
+    """The report as one HTML document, the same for the same data."""
+    templates = _templates()
+    plotly, script = (_clean(text) for text in (get_plotlyjs(), _source(templates, "page.js.jinja")))
+    content = _content(data)
+    return templates.get_template("page.html.jinja").render(
+        **content,
+        style=Markup(_source(templates, "page.css.jinja")),  # noqa: S704  (a file of this package)
+        plotly=Markup(plotly),  # noqa: S704  (the library's own bundle)
+        script=Markup(script),  # noqa: S704  (a file of this package)
+        policy=_policy(plotly, script),
+    )
+
+
+def _content(data: ReportData) -> dict[str, Any]:
+    rows = scored_rows(data.backtest, data.panel)
+    segment = segments(data.panel)
+    by_series, by_step = score(rows, ["unique_id"]), score(rows, ["step"])
+    by_segment = score(rows.join(segment.select("unique_id", "abc", "xyz"), on="unique_id"), ["abc", "xyz"])
+    covered = calibration(rows, data.h)
+    selection = select_series(data, segment, by_series)
+    noun = data.spec.frequency.noun
+    figures = {
+        "total": total_figure(data.panel, data.forecasts, data.backtest),
+        "series": lines_figure(data.panel, Lines(0, [], data.panel.n_periods, [None] * data.h)),
+        "calendar": calendar_figure(data.panel),
+        "observed": observed_figure(data.panel),
+        **_accuracy_figures(data, by_step, by_segment, covered, noun),
+        **_small_figures(data, selection),
+    }
+    return {
+        "data": data,
+        "noun": noun,
+        "story": write_story(data, rows.filter(~pl.col("closed")).height),
+        "has": frozenset(figures),
+        "total_note": _total_note(rows, figures["total"]),
+        "selection": selection,
+        "small": _small_titles(selection, by_series),
+        "classes": CLASSES,
+        "facts": tables.data_facts(data),
+        "tables": {
+            "leaderboard": tables.leaderboard_table(data),
+            "windows": tables.window_table(data),
+            "steps": tables.step_table(by_step),
+            "segments": tables.segment_table(segment, by_segment),
+            "calibration": tables.calibration_table(covered, noun),
+            "fallbacks": tables.fallback_table(data.forecasts),
+            "failures": tables.failure_table(data),
+            "stages": tables.stage_table(data.summary),
+        },
+        "provenance": _provenance(data),
+        "versions": {str(name): str(text) for name, text in (data.summary.get("versions") or {}).items()},
+        "command": _command(data),
+        "figures_json": _figures_json(figures),
+        "browser_json": _json(json.dumps(payload(data, selection, segment, by_series), separators=(",", ":"))),
+    }
+
+
+def _accuracy_figures(
+    data: ReportData, by_step: pl.DataFrame, by_segment: pl.DataFrame, covered: pl.DataFrame, noun: str
+) -> dict[str, go.Figure]:
+    """The plots that need something to be measured, or to be said, left out where there is nothing."""
+    drawn: dict[str, go.Figure] = {}
+    if any(row.windows for row in data.leaderboard.rows):
+        drawn["windows"] = windows_figure(data.leaderboard)
+    if by_step["wape"].is_not_null().any():
+        drawn["steps"] = step_figure(by_step, noun)
+    if by_segment["wape"].is_not_null().any():
+        drawn["segments"] = segment_figure(by_segment)
+    if covered.height:
+        drawn["calibration"] = calibration_figure(covered, noun)
+    if data.importance:
+        drawn["importance"] = importance_figure(data.importance)
+    return drawn
+
+
+def _small_figures(data: ReportData, selection: Selection) -> dict[str, go.Figure]:
+    shown = {"worst": selection.worst[:_SHOWN], "best": selection.best[:_SHOWN]}
+    wanted = data.backtest.filter(pl.col("unique_id").is_in([*shown["worst"], *shown["best"]]))
+    return {
+        f"{side}-{number}": window_figure(data.panel, wanted.filter(pl.col("unique_id") == name))
+        for side, names in shown.items()
+        for number, name in enumerate(names)
+    }
+
+
+def _small_titles(selection: Selection, by_series: pl.DataFrame) -> dict[str, list[tuple[str, str, str]]]:
+    """Per side: (figure, series, WAPE)."""
+    wape = dict(zip(by_series["unique_id"], by_series["wape"], strict=True))
+    return {
+        side: [(f"{side}-{n}", name, percent(wape[name])) for n, name in enumerate(names[:_SHOWN])]
+        for side, names in (("worst", selection.worst), ("best", selection.best))
+    }
+
+
+def _total_note(rows: pl.DataFrame, total: go.Figure) -> str:
+    """How the ranges of the total came about, or why there are none."""
+    errors = total_errors(rows)
+    n_windows = errors["cutoff"].n_unique()
+    if not any(trace.fill == "toself" and len(trace.x) for trace in total.data):
+        return "No range is drawn for the total: the backtest is too short to measure one."
+    return (
+        f"Ranges of the total come from its own errors in {n_windows} backtest windows ({errors.height:,} points, all "
+        "steps pooled): the forecast times the quantiles of observed / forecast. They are not sums of the series' "
+        "ranges."
+    )
+
+
+def _provenance(data: ReportData) -> list[tuple[str, str]]:
+    summary = data.summary
+    facts = [
+        ("Dataset", data.spec.name),
+        ("Dataset version", summary.get("dataset_version") or data.panel.dataset_version),
+        ("Last date seen (cutoff)", data.panel.cutoff.isoformat()),
+        ("Model", data.chosen.model),
+        ("Model version", summary.get("model_version")),
+        ("Seed", summary.get("seed")),
+    ]
+    return [(name, "–" if value in (None, "") else str(value)) for name, value in facts]
+
+
+def _command(data: ReportData) -> str:
+    given = data.summary.get("command")
+    if given:
+        return str(given)
+    seed = data.summary.get("seed")
+    seeded = "" if seed is None else f" --seed {seed}"
+    return f"foretail run TABLE --spec spec.toml --cutoff {data.panel.cutoff.isoformat()}{seeded}"
+
+
+def _figures_json(figures: Mapping[str, go.Figure]) -> Markup:
+    parts = ",".join(f"{json.dumps(name)}:{figure.to_json()}" for name, figure in figures.items())
+    return _json("{" + parts + "}")
+
+
+def _json(text: str) -> Markup:
+    """JSON that no HTML parser mistakes for markup: the letters that could end a script are written as escapes."""
+    for letter in "<>&\u2028\u2029":
+        text = text.replace(letter, f"\\u{ord(letter):04x}")
+    return Markup(text)  # noqa: S704  (escaped just above)
+
+
+def _policy(*scripts: str) -> str:
+    """A content security policy: only these scripts run, and nothing is fetched."""
+    digests = (base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts)
+    allowed = " ".join(f"'sha256-{digest}'" for digest in digests)
+    return f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; img-src data: blob:; base-uri 'none'"
+
+
+def _templates() -> Environment:
+    folder = Path(__file__).parent
+    return Environment(
+        loader=FileSystemLoader(folder),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+def _source(templates: Environment, name: str) -> str:
+    assert templates.loader is not None  # noqa: S101  (set in _templates)
+    return templates.loader.get_source(templates, name)[0]
+
+
+def _clean(script: str) -> str:
+    """A script whose text is the same before and after an HTML parser read it, so that its digest holds."""
+    return script.replace("\r\n", "\n").replace("\r", "\n").replace("</script", "<\\/script").replace("\0", "\\0")

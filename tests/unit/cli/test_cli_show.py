@@ -1,0 +1,72 @@
+"""Tables and JSON on stdout."""
+
+import json
+import math
+from datetime import date
+
+from foretail.backtest.result import Leaderboard, LeaderboardRow, Scores, Window
+from foretail.cli.show import leaderboard_table, show_json, text_table
+
+NAN = float("nan")
+GOOD = Scores(0.1, -0.01, 0.8, 0.9, 0.07, 0.81, 0.94, 0.25)
+POINT = Scores(0.2, 0.05, 1.1, 1.2, NAN, NAN, NAN, 0.0)
+BOARD = Leaderboard(
+    (
+        LeaderboardRow("boosting", GOOD, 0.11, {"2024-01-31": GOOD}, 12.34, {"too short": 3}, chosen=True),
+        LeaderboardRow("seasonal_naive", POINT, 0.2, {"2024-01-31": POINT}, 0.05),
+    ),
+    (Window(100, 28, "outer", "2024-01-31"),),
+)
+
+
+def test_columns_are_aligned_numbers_to_the_right():
+    assert text_table(("name", "n"), [("a", 5), ("bcdef", 1234)]) == "name      n\na         5\nbcdef  1234"
+
+
+def test_missing_numbers_are_dashes():
+    assert text_table(("x",), [(None,), (NAN,), (0.5,)]).split("\n")[1:] == ["     -", "     -", "0.5000"]
+
+
+def test_a_table_without_rows_is_its_header():
+    assert text_table(("a", "b"), []) == "a  b"
+
+
+def test_the_leaderboard_keeps_its_order_and_marks_the_model_used():
+    header, first, second = leaderboard_table(BOARD).split("\n")
+    assert header.split()[:2] == ["model", "wape"]
+    assert first.split()[0] == "boosting"
+    assert first.split()[-2:] == ["3", "*"]
+    assert second.split() == [
+        "seasonal_naive", "0.2000", "0.0500", "1.1000", "1.2000", "-", "-", "-", "0.0000", "0.1000", "0",
+    ]  # fmt: skip
+
+
+def test_json_has_no_nan(capsys):
+    show_json({"a": math.inf, "b": [NAN, 1.5], "c": date(2024, 1, 31), 4: ("é",)})
+    out = capsys.readouterr().out
+    assert json.loads(out) == {"a": None, "b": [None, 1.5], "c": "2024-01-31", "4": ["é"]}
+    assert "é" in out
+
+
+def test_the_leaderboard_verb_reads_what_a_run_wrote(foretail, elsewhere):
+    folder = elsewhere / "out"
+    folder.mkdir()
+    (folder / "leaderboard.json").write_text(json.dumps(BOARD.to_dict()))
+    shown = foretail("leaderboard", folder)
+    assert shown.exit_code == 0
+    assert shown.stdout == leaderboard_table(BOARD) + "\n"
+    assert shown.stderr.startswith("next: ")
+    as_json = foretail("leaderboard", folder / "leaderboard.json", "--json")
+    assert json.loads(as_json.stdout) == json.loads(json.dumps(BOARD.to_dict()))
+
+
+def test_no_leaderboard_and_a_broken_one_are_told(foretail, elsewhere):
+    missing = foretail("leaderboard")
+    assert missing.exit_code == 2
+    assert "there is no leaderboard" in missing.stderr
+    (elsewhere / "leaderboard.json").write_text('{"rows": [')
+    broken = foretail("leaderboard", ".")
+    assert broken.exit_code == 2
+    assert "not a leaderboard" in broken.stderr
+    (elsewhere / "leaderboard.json").write_text('{"rows": [{}], "windows": []}')
+    assert "not a leaderboard" in foretail("leaderboard", ".").stderr
