@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import datetime as dt
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import numpy.typing as npt
-from dateutil.easter import easter
 
+from foretail.core.errors import UsageError
 from foretail.core.frequency import Frequency
 
-__all__ = ["Calendar", "calendar_of", "easter_days", "holiday_days"]
+__all__ = ["Calendar", "calendar_of", "easter_days", "holiday_days", "nearest_offset"]
 
 IntArray = npt.NDArray[np.int64]
 Float32Array = npt.NDArray[np.float32]
 
-_NEAR_DAYS = 35  # a holiday further away than this says nothing
+_NEAR_DAYS = 35  # a holiday further away than five weeks says nothing
+_NEAR_PERIODS = 5  # the same for weeks; months are too coarse to need more
+_PAY_DAYS = 3  # days at the start of a month that move weekly sales
 
 
 @dataclass(frozen=True)
@@ -25,7 +28,7 @@ class Calendar:
 
     Attributes
     ----------
-    phase : position in the short season (weekday for daily data, 0 otherwise).
+    phase : position in the short season (weekday for daily data, Monday = 0; 0 otherwise).
     names, values : the features themselves, float32.
     days : day number (since 1970-01-01) of the last day of each period.
     """
@@ -37,15 +40,45 @@ class Calendar:
 
 
 def calendar_of(frequency: Frequency, start: int, n: int, country: str | None) -> Calendar:
-    """Calendar of ``n`` periods from period index ``start`` on."""
-    dates = frequency.to_date(start + np.arange(n))
-    day = dates.astype("datetime64[D]").astype(np.int64)
-    month = dates.astype("datetime64[M]").astype(np.int64)
-    month_start = dates.astype("datetime64[M]").astype("datetime64[D]").astype(np.int64)
-    next_month = (dates.astype("datetime64[M]") + 1).astype("datetime64[D]").astype(np.int64)
-    year_start = dates.astype("datetime64[Y]").astype("datetime64[D]").astype(np.int64)
-    weekday = (day + 3) % 7
-    features: dict[str, IntArray] = {"month": month % 12 + 1}
+    """Calendar of ``n`` periods from period index ``start`` on.
+
+    Parameters
+    ----------
+    country : ISO code whose public holidays are features; None for none.
+
+    Raises
+    ------
+    UsageError : a country whose holidays are not known.
+    """
+    day = _last_days(frequency, start + np.arange(n))
+    features = _season(frequency, day) | _feasts(frequency, day, country)
+    phase = _weekday(day) if frequency.is_daily else np.zeros(n, dtype=np.int64)
+    values = tuple(item.astype(np.float32) for item in features.values())
+    return Calendar(phase, tuple(features), values, day)
+
+
+def _last_days(frequency: Frequency, index: IntArray) -> IntArray:
+    """Day number of the last day of each period; a month ends on its last day whichever day labels it."""
+    if frequency.is_monthly:
+        return _day_number((index + 1).astype("datetime64[M]")) - 1
+    return _day_number(frequency.to_date(index))
+
+
+def _day_number(dates: npt.NDArray[np.datetime64]) -> IntArray:
+    return dates.astype("datetime64[D]").astype(np.int64)
+
+
+def _weekday(day: IntArray) -> IntArray:
+    return (day + 3) % 7  # 1970-01-01 was a Thursday
+
+
+def _season(frequency: Frequency, day: IntArray) -> dict[str, IntArray]:
+    """Where each period lies in its year, month and week."""
+    dates = day.astype("datetime64[D]")
+    month = dates.astype("datetime64[M]")
+    month_start, next_month = _day_number(month), _day_number(month + 1)
+    year_start = _day_number(dates.astype("datetime64[Y]"))
+    features = {"month": month.astype(np.int64) % 12 + 1}
     if not frequency.is_monthly:
         features |= {
             "week_of_year": (day - year_start) // 7 + 1,
@@ -53,76 +86,111 @@ def calendar_of(frequency: Frequency, start: int, n: int, country: str | None) -
             "days_to_month_end": next_month - day,
         }
     if frequency.is_daily:
-        features |= {"weekday": weekday, "day_of_year": day - year_start + 1}
+        features |= {"weekday": _weekday(day), "day_of_year": day - year_start + 1}
     if frequency.is_weekly:
         features["month_start_days"] = _month_start_days(day)
+    return features
+
+
+def _month_start_days(day: IntArray) -> IntArray:
+    """First days of a month among the seven days up to and with each day (pay days move weekly sales)."""
+    dates = (day[:, None] - np.arange(7)[None, :]).astype("datetime64[D]")
+    of_month = _day_number(dates) - _day_number(dates.astype("datetime64[M]")) + 1
+    count: IntArray = (of_month <= _PAY_DAYS).sum(1)
+    return count
+
+
+def _feasts(frequency: Frequency, day: IntArray, country: str | None) -> dict[str, IntArray]:
+    """Distances to Easter, Christmas and the public holidays."""
     unit = 1 if frequency.is_daily else 7 if frequency.is_weekly else 30
-    reach = _NEAR_DAYS // unit if frequency.is_daily else 5
-    features["easter_offset"] = _signed_offset(day, easter_days(day), unit, reach)
-    features["christmas_offset"] = _signed_offset(day, _fixed_days(day, 12, 25), unit, reach)
+    reach = _NEAR_DAYS if frequency.is_daily else _NEAR_PERIODS
+    features = {
+        "easter_offset": np.clip(nearest_offset(day, easter_days(day), unit), -reach, reach),
+        "christmas_offset": np.clip(nearest_offset(day, _christmas_days(day), unit), -reach, reach),
+    }
     if country:
         found = holiday_days(day, country)
         features["holiday_in"], features["holiday_ago"] = _distances(day, found, unit, reach)
         features["holidays"] = _count_inside(day, found, unit)
-    phase = weekday if frequency.is_daily else np.zeros(n, dtype=np.int64)
-    values = tuple(item.astype(np.float32) for item in features.values())
-    return Calendar(phase, tuple(features), values, day)
+    return features
 
 
 def easter_days(day: IntArray) -> IntArray:
-    """Day numbers of every Western Easter Sunday around the given days."""
-    return np.array([_number(easter(year)) for year in _years(day)], dtype=np.int64)
+    """Day numbers of the Western Easter Sundays of the years around the given days, ascending.
+
+    Source: the anonymous Gregorian computus (Meeus, *Astronomical Algorithms*, chapter 8).
+    """
+    year = np.array(_years(day), dtype=np.int64)
+    golden, century, in_century = year % 19, year // 100, year % 100
+    correction = (century - (century + 8) // 25 + 1) // 3
+    epact = (19 * golden + century - century // 4 - correction + 15) % 30
+    to_sunday = (32 + 2 * (century % 4) + 2 * (in_century // 4) - epact - in_century % 4) % 7
+    late = (golden + 11 * epact + 22 * to_sunday) // 451
+    since_march = epact + to_sunday - 7 * late + 114
+    months = (year - 1970) * 12 + since_march // 31 - 1
+    return _day_number(months.astype("datetime64[M]")) + since_march % 31
+
+
+def _christmas_days(day: IntArray) -> IntArray:
+    return np.array([_number(dt.date(year, 12, 25)) for year in _years(day)], dtype=np.int64)
 
 
 def holiday_days(day: IntArray, country: str) -> IntArray:
-    """Day numbers of the public holidays of a country (ISO code) around the given days, ascending."""
-    import holidays
+    """Day numbers of the public holidays of a country (ISO code) around the given days, ascending.
 
-    found = holidays.country_holidays(country, years=list(_years(day)))
-    return np.array(sorted(_number(date) for date in found), dtype=np.int64)
+    Raises
+    ------
+    UsageError : a country whose holidays are not known.
+    """
+    years = _years(day)
+    return np.array(_holidays(country, years[0], years[-1]), dtype=np.int64)
+
+
+@cache
+def _holidays(country: str, first: int, last: int) -> tuple[int, ...]:
+    import holidays  # heavy
+
+    try:
+        found = holidays.country_holidays(country, years=range(first, last + 1))
+    except NotImplementedError as error:
+        raise UsageError(
+            f"the public holidays of {country!r} are not known.\n  where: country, in the spec"
+            "\n  fix:   an ISO code such as DE, or none and your own events"
+        ) from error
+    return tuple(sorted(_number(date) for date in found))
 
 
 def _years(day: IntArray) -> range:
-    first, last = (np.datetime64(int(item), "D").astype("datetime64[Y]").astype(int) + 1970 for item in (day[0], day[-1]))
-    return range(int(first) - 1, int(last) + 2)
+    """The years of ascending days, with one more at either end."""
+    first, last = (int(np.datetime64(int(item), "D").astype("datetime64[Y]").astype(int)) for item in (day[0], day[-1]))
+    return range(first + 1970 - 1, last + 1970 + 2)
 
 
 def _number(date: dt.date) -> int:
     return (date - dt.date(1970, 1, 1)).days
 
 
-def _fixed_days(day: IntArray, month: int, of_month: int) -> IntArray:
-    return np.array([_number(dt.date(year, month, of_month)) for year in _years(day)], dtype=np.int64)
+def nearest_offset(day: IntArray, events: IntArray, unit: int) -> IntArray:
+    """Periods of ``unit`` days from the nearest event (negative before it); 0 where the period holds it.
 
-
-def _signed_offset(day: IntArray, events: IntArray, unit: int, reach: int) -> IntArray:
-    """Periods from the nearest event (negative before it), clipped to ± reach.
-
-    A period of several days that holds the event has offset 0.
+    Parameters
+    ----------
+    day : ``[T]`` last day of each period. events : day numbers, at least one.
     """
     distance = day[:, None] - events[None, :]
     nearest = np.take_along_axis(distance, np.abs(distance).argmin(1)[:, None], 1)[:, 0]
-    return np.clip(nearest // unit, -reach, reach)
+    return nearest // unit
 
 
 def _distances(day: IntArray, events: IntArray, unit: int, reach: int) -> tuple[IntArray, IntArray]:
     """Periods until the next event and since the last one (0 = inside the period), capped at reach."""
-    after = np.searchsorted(events, day - unit + 1)
-    before = np.searchsorted(events, day, side="right") - 1
-    padded = np.append(events, events[-1] + 10_000) if len(events) else np.array([10**7])
-    until = np.maximum(padded[np.minimum(after, len(padded) - 1)] - day, 0)
-    since = day - padded[np.maximum(before, 0)]
-    since = np.where(before < 0, reach * unit, np.maximum(since, 0))
-    return np.minimum(-(-until // unit), reach), np.minimum(since // unit, reach)
+    far = np.array([np.iinfo(np.int32).max], dtype=np.int64)
+    padded = np.concatenate([-far, events, far])
+    after = padded[np.searchsorted(events, day - unit + 1) + 1]
+    before = padded[np.searchsorted(events, day, side="right")]
+    until = np.maximum(after - day, 0)
+    return np.minimum(-(-until // unit), reach), np.minimum((day - before) // unit, reach)
 
 
 def _count_inside(day: IntArray, events: IntArray, unit: int) -> IntArray:
     return np.searchsorted(events, day, side="right") - np.searchsorted(events, day - unit + 1)
-
-
-def _month_start_days(day: IntArray) -> IntArray:
-    """Days 1 to 3 of a month among the seven days up to and with each day (pay days move weekly sales)."""
-    week = day[:, None] - np.arange(7)[None, :]
-    dates = week.astype("datetime64[D]")
-    of_month = (dates - dates.astype("datetime64[M]").astype("datetime64[D]")).astype(np.int64) + 1
-    return (of_month <= 3).sum(1)

@@ -14,8 +14,10 @@ __all__ = ["CellPlan", "cell_effects", "cell_ids", "plan_cells"]
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 
-_MAX_FLAG_CELLS = 8
+_MAX_LEVELS = 4  # a covariate with more values is no flag
+_MAX_FLAG_CELLS = 8  # more would leave too few observations in each
 _MIN_SHARE = 0.01  # share of the residual variance that a flag must explain to split cells
+_SHRINK = 3.0  # observations that the parent counts for; chosen on inner windows of daily and weekly sales
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,7 @@ class CellPlan:
     Attributes
     ----------
     flags : names of known covariates with few values, most telling first.
-    values : the values of each flag that have a cell of their own; everything else shares one.
+    values : the values of each flag; the first one also takes whatever is none of them.
     n_phases : positions of the short season (7 for daily data, else 1).
     """
 
@@ -47,33 +49,35 @@ def plan_cells(panel: Panel, z: FloatArray, phase: IntArray) -> CellPlan:
     Parameters
     ----------
     panel : whose known covariates are tried (at most four distinct values each).
-    z : ``[N, T]`` sales in model space. phase : ``[T + H]``.
+    z : ``[N, T]`` sales in model space, NaN = hole. phase : ``[T + H]``.
     """
     n_phases = int(phase.max()) + 1
-    length = z.shape[1]
-    residual = z - _phase_means(z, phase[:length], n_phases)
-    variance = np.nanvar(residual) if np.isfinite(residual).any() else 0.0
-    shares: list[tuple[float, str, tuple[float, ...]]] = []
-    for item in panel.known:
-        seen = item.values[:, :length]
-        used = np.isfinite(seen) & np.isfinite(residual)
-        levels = np.unique(seen[used])
-        if not 2 <= len(levels) <= 4 or variance <= 0:
-            continue
-        between = sum(
-            float(np.sum(inside)) * float(residual[inside].mean()) ** 2 for inside in (used & (seen == level) for level in levels)
-        )
-        shares.append((between / (variance * used.sum()), item.name, tuple(float(level) for level in levels)))
-    shares.sort(key=lambda share: (-share[0], share[1]))
+    telling = sorted(_telling(panel, z - _phase_means(z, phase[: z.shape[1]], n_phases)))
     flags: list[str] = []
     values: list[tuple[float, ...]] = []
     size = 1
-    for share, name, levels in shares:
-        if share >= _MIN_SHARE and size * len(levels) <= _MAX_FLAG_CELLS:
+    for share, name, levels in telling:
+        if -share >= _MIN_SHARE and size * len(levels) <= _MAX_FLAG_CELLS:
             flags.append(name)
             values.append(levels)
             size *= len(levels)
     return CellPlan(tuple(flags), tuple(values), n_phases)
+
+
+def _telling(panel: Panel, residual: FloatArray) -> list[tuple[float, str, tuple[float, ...]]]:
+    """(minus the share of the variance explained, name, values) of each known covariate with few values."""
+    observed = np.isfinite(residual)
+    variance = float(np.var(residual[observed])) if observed.any() else 0.0
+    found = []
+    for item in panel.known:
+        seen = item.values[:, : residual.shape[1]]
+        used = np.isfinite(seen) & observed
+        levels = tuple(float(level) for level in np.unique(seen[used]))
+        if variance > 0 and 2 <= len(levels) <= _MAX_LEVELS:
+            parts = [residual[used & (seen == level)] for level in levels]
+            between = sum(float(len(part)) * float(part.mean()) ** 2 for part in parts)
+            found.append((-between / (variance * float(used.sum())), item.name, levels))
+    return found
 
 
 def cell_ids(panel: Panel, phase: IntArray, plan: CellPlan) -> IntArray:
@@ -90,7 +94,7 @@ def cell_ids(panel: Panel, phase: IntArray, plan: CellPlan) -> IntArray:
 
 
 def cell_effects(
-    z: FloatArray, ids: IntArray, n_cells: int, windows: tuple[int, ...], shrink: float = 3.0
+    z: FloatArray, ids: IntArray, n_cells: int, windows: tuple[int, ...], shrink: float = _SHRINK
 ) -> tuple[list[FloatArray], list[IntArray]]:
     """Mean of z per series and cell over windows that end at the last column, each shrunk to the longer one before it.
 
@@ -105,13 +109,7 @@ def cell_effects(
     effects : per window ``[N, n_cells]``; NaN only for a series without any value.
     counts : per window, the observations behind each.
     """
-    longest = z[:, -windows[0] :]
-    mean = _row_mean(longest)
-    mean = np.where(np.isfinite(mean), mean, _row_mean(z))  # silent for the whole window: what it was before
-    centred = longest - mean[:, None]
-    total, count = _cell_sums(centred, ids[:, -windows[0] :], n_cells)
-    whole = total.sum(0) / np.maximum(count.sum(0), 1)
-    parent = mean[:, None] + whole[None, :]
+    parent = _first_parent(z[:, -windows[0] :], ids[:, -windows[0] :], n_cells, _row_mean(z))
     effects, counts = [], []
     for window in windows:
         total, count = _cell_sums(z[:, -window:], ids[:, -window:], n_cells)
@@ -121,13 +119,23 @@ def cell_effects(
     return effects, counts
 
 
+def _first_parent(z: FloatArray, ids: IntArray, n_cells: int, before: FloatArray) -> FloatArray:
+    """``[N, n_cells]`` mean of the series plus the effect of the cell over all series."""
+    mean = _row_mean(z)
+    mean = np.where(np.isfinite(mean), mean, before)  # silent for the whole window: what it was before
+    total, count = _cell_sums(z - mean[:, None], ids, n_cells)
+    whole = total.sum(0) / np.maximum(count.sum(0), 1)
+    parent: FloatArray = mean[:, None] + whole[None, :]
+    return parent
+
+
 def _cell_sums(z: FloatArray, ids: IntArray, n_cells: int) -> tuple[FloatArray, IntArray]:
     n = z.shape[0]
     finite = np.isfinite(z)
     flat = (np.arange(n)[:, None] * n_cells + ids)[finite]
     total = np.bincount(flat, weights=z[finite], minlength=n * n_cells).reshape(n, n_cells)
     count = np.bincount(flat, minlength=n * n_cells).reshape(n, n_cells)
-    return total, count.astype(np.int64)
+    return total.astype(np.float64, copy=False), count.astype(np.int64)
 
 
 def _row_mean(z: FloatArray) -> FloatArray:

@@ -1,4 +1,4 @@
-"""The panel in model space with prefix sums, so that a window at any cutoff is one subtraction for all series."""
+"""The panel in model space, and prefix sums, so that the mean of a window is one subtraction for all series."""
 
 from __future__ import annotations
 
@@ -79,14 +79,6 @@ class Cube:
         scale = series_scale(np.where(panel.closed[:, : panel.n_periods], np.nan, panel.y))
         z = space.forward(panel.y, scale)
         return cls(panel, space, scale, np.where(panel.closed[:, : panel.n_periods], np.nan, z))
-
-    @cached_property
-    def sums(self) -> Sums:
-        return Sums(self.z)
-
-    @cached_property
-    def squares(self) -> Sums:
-        return Sums(self.z**2)
 
     @cached_property
     def zeros(self) -> Sums:

@@ -36,6 +36,7 @@ FAMILIES: dict[str, Family] = {
     "zero": Family("foretail.models.naive:Zero", "no sales"),
     "theta": Family("foretail.models.statistical:Theta", "optimised Theta per series (statsforecast)"),
     "profile": Family("foretail.models.profile:Profile", "level x season shape shrunk across series"),
+    "ensemble": Family("foretail.models.ensemble:Ensemble", "weighted mean of other families"),
     "boosting": Family("foretail.models.boosting:Boosting", "LightGBM across series, direct multi-horizon"),
 }
 

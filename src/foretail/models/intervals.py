@@ -6,10 +6,9 @@ are laid around new forecasts. Source: Vovk et al. (2005); Romano, Patterson and
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -118,23 +117,21 @@ class Conformal:
         result = np.sort(result, axis=-1)
         return np.maximum(result, 0.0) if non_negative else result
 
-    def save(self, folder: Path) -> None:
-        """Write ``intervals.npz`` (no pickle)."""
-        np.savez(
-            folder / "intervals.npz",
-            levels=np.array(self.levels),
-            kind=np.array(self.kind),
-            edges=self.edges,
-            step_edges=self.step_edges,
-            scores=self.scores,
-        )
+    def to_arrays(self) -> dict[str, npt.NDArray[Any]]:
+        """As named arrays, for a bundle."""
+        return {
+            "levels": np.array(self.levels),
+            "kind": np.array(self.kind),
+            "edges": self.edges,
+            "step_edges": self.step_edges,
+            "scores": self.scores,
+        }
 
     @classmethod
-    def load(cls, folder: Path) -> Self:
-        """Read what ``save`` wrote."""
-        with np.load(folder / "intervals.npz", allow_pickle=False) as stored:
-            levels = tuple(float(level) for level in stored["levels"])
-            return cls(levels, str(stored["kind"]), stored["edges"], stored["step_edges"], stored["scores"])
+    def from_arrays(cls, arrays: Mapping[str, npt.NDArray[Any]]) -> Self:
+        """Read what ``to_arrays`` gave."""
+        levels = tuple(float(level) for level in arrays["levels"])
+        return cls(levels, str(arrays["kind"]), arrays["edges"], arrays["step_edges"], arrays["scores"])
 
     def _step_weights(self, h: int) -> FloatArray:
         middle = self.step_edges + np.diff(np.append(self.step_edges, h + 1)) / 2 - 0.5

@@ -144,6 +144,7 @@ def from_future(
     end: int,
     h: int | None,
     shut_weekdays: frozenset[int],
+    gap_share: float,
 ) -> Ahead:
     """The horizon that a table of the future asks for: exactly its rows.
 
@@ -153,6 +154,8 @@ def from_future(
     keys : ``unique_id`` and key columns by series code.
     h : steps asked for; None takes those of the spec, or fewer where the future rows end earlier.
     shut_weekdays : weekdays (Monday = 0) of a daily table on which the history never has a row.
+    gap_share : share of dates inside the series of the history that have no row. Where the history has gaps, the future
+        may have as many (up to twice the share); where it has none, a gap is an error.
 
     Raises
     ------
@@ -174,7 +177,12 @@ def from_future(
     steps = min(reach, h or spec.horizon)
     inside = step <= steps
     rows, step = rows.where(inside), step[inside]
-    problems += _gaps(spec, rows, step, steps, end, keys, shut_weekdays)
+    gaps, share = _gaps(spec, rows, step, steps, end, keys, shut_weekdays)
+    if gaps is not None and share <= 2 * gap_share:
+        text = f"{gaps.what}; left unanswered, as the history has such gaps too"
+        findings = (*findings, Finding("future_gaps", "warning", text, share=share))
+    elif gaps is not None:
+        problems.append(gaps)
     if problems:
         raise DataError(problems)
     order = np.lexsort((step, rows.series))
@@ -246,24 +254,24 @@ def _gaps(
     end: int,
     keys: pl.DataFrame,
     shut_weekdays: frozenset[int],
-) -> list[Problem]:
+) -> tuple[Problem | None, float]:
+    """Steps of the horizon for which a series has no future row, and their share."""
     series, position = np.unique(rows.series, return_inverse=True)
     given = np.zeros((len(series), h), dtype=np.bool_)
     given[position, step - 1] = True
     expected = given.any(0) | ~np.isin((end + np.arange(1, h + 1) + 3) % 7, list(shut_weekdays))
     lacking = ~given & expected
     if not lacking.any():
-        return []
+        return None, 0.0
     names, which = keys[UNIQUE_ID], np.flatnonzero(lacking.any(1))
     dates = [spec.frequency.to_date(end + 1 + int(lacking[i].argmax())) for i in which[:3]]
     shown = [f"{names[int(series[i])]} lacks {date}" for i, date in zip(which[:3], dates, strict=True)]
-    return [
-        Problem(
-            f"future rows are missing: {int(lacking.sum())} of {lacking.size}, in {len(which)} of {len(series)} series",
-            f"--future: {'; '.join(shown)}",
-            "give one row per key and date for every step of the horizon",
-        )
-    ]
+    problem = Problem(
+        f"future rows are missing: {int(lacking.sum())} of {lacking.size}, in {len(which)} of {len(series)} series",
+        f"--future: {'; '.join(shown)}",
+        "give one row per key and date for every step of the horizon",
+    )
+    return problem, float(lacking.mean())
 
 
 def requested_frame(ahead: Ahead, keys: pl.DataFrame, spec: DatasetSpec, end: int) -> pl.DataFrame:

@@ -115,7 +115,8 @@ def _read(table: Table, spec: DatasetSpec, cutoff: dt.date | None) -> _History:
     cells = to_cells(now, y, spec, keys[UNIQUE_ID].to_list())
     quarantine = pl.concat([without_place, _without_number(infinite, spec, without_place)])
     findings = tuple(Finding("note", "info", note) for note in table.notes)
-    return _History(cells, infinite, later, keys, end, quarantine, future, (*findings, *_set_aside(quarantine, table)))
+    findings = (*findings, *_set_aside(quarantine, table), *_weekly_after_all(cells.rows, spec))
+    return _History(cells, infinite, later, keys, end, quarantine, future, findings)
 
 
 def _split(rows: Rows, spec: DatasetSpec, cutoff: dt.date | None) -> tuple[Rows, Rows]:
@@ -162,6 +163,15 @@ def _longest_break(periods: IntArray) -> int:
     return int(np.diff(periods).max(initial=1)) - 1
 
 
+def _weekly_after_all(rows: Rows, spec: DatasetSpec) -> tuple[Finding, ...]:
+    periods = np.unique(rows.period).astype(np.int64)
+    if not spec.frequency.is_daily or len(periods) < 8 or (np.diff(periods) % 7).any():
+        return ()
+    weekday = ["MON", "TUE", "WED", "THU", "FRI", "SAT", "SUN"][(int(periods[0]) + 3) % 7]
+    text = f"every date of this daily table falls on one weekday: --freq W-{weekday} is probably meant"
+    return (Finding("frequency", "warning", text, len(periods), 1.0),)
+
+
 def _without_number(infinite: Rows, spec: DatasetSpec, like: pl.DataFrame) -> pl.DataFrame:
     reasons = pl.Series([f"{spec.target} is not a finite number"] * len(infinite), dtype=pl.String)
     return with_reason(infinite.frame, reasons).select(like.columns).cast(pl.Schema(like.schema))
@@ -196,7 +206,7 @@ def _horizon(
     if history.future is not None and (cutoff is None or not len(history.later)):
         traded = frozenset(((periods + 3) % 7).tolist()) if spec.frequency.is_daily else frozenset(range(7))
         shut = frozenset(range(7)) - traded
-        return from_future(spec, history.future, history.keys, end, horizon, shut)
+        return from_future(spec, history.future, history.keys, end, horizon, shut, _gap_share(history.cells.rows))
     tables = [history.later]
     if history.future is not None:
         codes = name_series(history.future, history.keys, spec.keys)
@@ -207,6 +217,16 @@ def _horizon(
         h = min(h, max(1, int(history.later.period.max()) - end))
     asked = np.unique(history.cells.rows.series).astype(np.int64)
     return from_table(spec, usable, end, h, asked, _longest_break(periods))
+
+
+def _gap_share(rows: Rows) -> float:
+    """Share of the dates between the first and the last row of each series that have no row."""
+    n_series = int(rows.series.max()) + 1
+    first, last = np.full(n_series, 2**31 - 1), np.full(n_series, -(2**31))
+    np.minimum.at(first, rows.series, rows.period)
+    np.maximum.at(last, rows.series, rows.period)
+    spans = np.maximum(last - first + 1, 0)
+    return 1.0 - len(rows) / int(spans.sum())
 
 
 def _on_grid(rows: Rows, spec: DatasetSpec) -> npt.NDArray[np.bool_]:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from foretail.cli.main import cli
-from foretail.cli.options import comma_list, day, duration, quantile_levels
+from foretail.cli.options import comma_list, day, duration, quantile_levels, request_from
 
 
 @pytest.mark.parametrize(
@@ -108,13 +108,11 @@ def test_verbs_stand_in_reading_order(foretail):
 
 
 def test_options_become_the_request():
-    from foretail.cli.options import request_from
-
     command = cli.get_command(click.Context(cli), "run")
     arguments = [
         "x.csv", "--keys", "a,b", "--time", "t", "--target", "y", "--freq", "D", "--horizon", "7", "--known", "p",
-        "--future", "f.csv", "--past", "c:1", "--static", "s", "--spec", "s.toml", "--cutoff", "2024-01-31", "--name", "n",
-        "--data", "d", "--quantiles", "0.5", "--models", "zero", "--budget", "2m", "--seed", "3",
+        "--future", "f.csv", "--past", "c:1", "--static", "s", "--spec", "s.toml", "--cutoff", "2024-01-31",
+        "--name", "n", "--data", "d", "--quantiles", "0.5", "--models", "zero", "--budget", "2m", "--seed", "3",
     ]  # fmt: skip
     request = request_from(command.make_context("run", arguments).params)
     assert (request.table, request.keys, request.time, request.target) == ("x.csv", ("a", "b"), "t", "y")
@@ -125,8 +123,6 @@ def test_options_become_the_request():
 
 
 def test_what_is_left_out_is_open_in_the_request():
-    from foretail.cli.options import request_from
-
     command = cli.get_command(click.Context(cli), "run")
     request = request_from(command.make_context("run", ["x.csv"]).params)
     assert (request.keys, request.time, request.horizon, request.budget_s) == ((), None, None, None)

@@ -85,6 +85,16 @@ def test_a_wrong_future_is_told(change: object, message: str) -> None:
         build_panel(_table(change), horizon=5)
 
 
+def test_a_future_with_the_gaps_of_the_history_is_asked_as_it_is() -> None:
+    table = _table()
+    assert table.future is not None
+    future = table.future.filter((pl.col("store") != 1) | (pl.col("date") != days(43)[-1]))
+    sparse = table.frame.filter((pl.col("store") + pl.col("date").dt.day()) % 4 != 0)
+    built = build_panel(Table(sparse, table.spec, future), horizon=5)
+    assert built.requested.height == future.height == 14
+    assert names_of(built)["future_gaps"].level == "warning"
+
+
 def test_all_problems_of_a_future_at_once() -> None:
     def change(future: pl.DataFrame) -> pl.DataFrame:
         return pl.concat([future, future.head(1), future.tail(1).with_columns(date=pl.lit(days(2)[-1]))])

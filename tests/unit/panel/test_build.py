@@ -204,6 +204,11 @@ def test_week_anchors(anchor: int) -> None:
         build_panel(Table(frame, spec(freq=other, horizon=4)))
 
 
+def test_a_weekly_table_called_daily_is_told() -> None:
+    built = build_panel(Table(weekly(2, 30, 4), spec(freq="D")))
+    assert "--freq W-FRI is probably meant" in names_of(built)["frequency"].text
+
+
 def test_irregular_dates_are_shown() -> None:
     frame = weekly(1, 30, 4)
     shifted = frame.with_columns(

@@ -1,0 +1,129 @@
+"""Fits the chosen model on the whole panel, makes it a version, and lets the gate decide on it."""
+
+from __future__ import annotations
+
+import logging
+import re
+import secrets
+import shutil
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+import foretail
+from foretail.backtest.run import ENSEMBLE, Backtest
+from foretail.core.errors import PromotionRefused, RegistryError
+from foretail.core.settings import Settings
+from foretail.features.catalogue import catalogue
+from foretail.models.contract import Forecaster
+from foretail.models.families import make
+from foretail.models.intervals import Conformal
+from foretail.pipelines.prepare import Prepared
+from foretail.registry.bundle import Bundle, write_bundle
+from foretail.registry.gate import Contender
+from foretail.registry.info import BundleInfo, FamilyTree
+from foretail.registry.versions import Registry
+
+__all__ = ["Registered", "fit_chosen", "model_name", "register"]
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Registered:
+    """What became of a fitted model.
+
+    Attributes
+    ----------
+    version : ``name/number``, or ``unregistered`` when the registry could not be reached.
+    promoted : it is the champion now. decision : what the gate (or the registry's failure) said, one line or more.
+    """
+
+    version: str
+    promoted: bool
+    decision: str
+
+
+def fit_chosen(prepared: Prepared, result: Backtest, settings: Settings) -> Forecaster:
+    """The chosen model on all of the history."""
+    common = {"random_state": prepared.request.seed, "n_threads": settings.n_workers}
+    if result.chosen == ENSEMBLE:
+        model = make(ENSEMBLE, weights=result.weights, **common)
+    else:
+        model = make(result.chosen, **common)
+    return model.fit(prepared.panel, prepared.h)
+
+
+def register(prepared: Prepared, result: Backtest, model: Forecaster, settings: Settings) -> Registered:
+    """Write the bundle, log it, ask the gate; a registry that cannot be reached costs the version, not the run."""
+    name = model_name(prepared.panel.spec.name)
+    folder = settings.home / "unlogged" / f"{name}-{secrets.token_hex(6)}"
+    write_bundle(folder, Bundle(_info(prepared, result, model), model, prepared.panel, _arrays(result.intervals)))
+    registry = Registry(settings)
+    try:
+        version = registry.log(folder, name)
+    except RegistryError as error:
+        return Registered("unregistered", False, str(error))
+    shutil.rmtree(folder, ignore_errors=True)
+    label = f"{name}/{version.version}"
+    try:
+        decision = registry.promote(name, version.version, rescored=_champion_rescored(registry, name, result))
+    except PromotionRefused as error:
+        return Registered(label, False, str(error))
+    return Registered(label, True, decision.to_text())
+
+
+def model_name(dataset: str) -> str:
+    """A registry name for a dataset: letters, digits, dot, dash and underscore."""
+    cleaned = re.sub(r"[^A-Za-z0-9._-]+", "-", dataset).strip("-._")
+    return (cleaned or "sales")[:100]
+
+
+def _info(prepared: Prepared, result: Backtest, model: Forecaster) -> BundleInfo:
+    panel = prepared.panel
+    plan = _plan_of(model)
+    features = tuple(f"{item.name}: {item.about}" for item in catalogue(panel, plan)) if plan is not None else ()
+    return BundleInfo(
+        model=result.chosen,
+        tree=_tree(result),
+        spec=panel.spec,
+        dataset_version=panel.dataset_version,
+        code_version=foretail.__version__,
+        features=features,
+        seed=prepared.request.seed,
+        cutoff=panel.cutoff.isoformat(),
+        horizon=prepared.h,
+        levels=result.levels,
+        leaderboard=result.leaderboard,
+    )
+
+
+def _tree(result: Backtest) -> FamilyTree:
+    if result.chosen != ENSEMBLE:
+        return FamilyTree(result.chosen)
+    return FamilyTree(ENSEMBLE, members=tuple(FamilyTree(name, weight=weight) for name, weight in result.weights.items()))
+
+
+def _plan_of(model: Forecaster):  # type: ignore[no-untyped-def]
+    members = getattr(model, "members_", {"": model}).values()
+    return next((member.plan_ for member in members if hasattr(member, "plan_")), None)
+
+
+def _arrays(intervals: Conformal) -> dict[str, np.ndarray]:  # type: ignore[type-arg]
+    return intervals.to_arrays()
+
+
+def _champion_rescored(registry: Registry, name: str, result: Backtest) -> Contender | None:
+    """The champion's recipe on this backtest's windows, if its families took part."""
+    from foretail.registry.bundle import read_info
+
+    champion = registry.champion(name)
+    if champion is None:
+        return None
+    info = read_info(registry.fetch(name, champion.version))
+    members = info.tree.members or (info.tree,)
+    weights = {member.family: member.weight for member in members}
+    if not set(weights) <= set(result.results[0].forecasts):
+        return None
+    return replace(info.contender(), wape=result.wape_of(weights), naive=result.wape_of({"seasonal_naive": 1.0}))

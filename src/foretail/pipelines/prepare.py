@@ -1,0 +1,102 @@
+"""The first stages of every job: read the table, build its panel, keep its snapshot and what was set aside."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from foretail.backtest.run import Backtest, Candidate, backtest
+from foretail.core.errors import UsageError, nearest
+from foretail.core.progress import Progress
+from foretail.core.quantiles import check_quantiles
+from foretail.core.settings import Settings
+from foretail.models.families import FAMILIES
+from foretail.panel.build import PanelBuild, build_panel
+from foretail.panel.panel import Panel
+from foretail.panel.quarantine import keep_quarantine, with_released
+from foretail.panel.snapshot import save_snapshot
+from foretail.pipelines.check import open_request
+from foretail.pipelines.request import Request
+
+__all__ = ["Prepared", "backtest_prepared", "prepare"]
+
+AUTO = ("seasonal_naive", "historic_average", "theta", "profile", "boosting")
+_MAX_LOCAL_SERIES = 10_000  # more series than this are not fitted one by one unless asked for
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A request with its data.
+
+    Attributes
+    ----------
+    request : what was asked. build : the panel, its quality report, the rows to answer.
+    candidates : families that take part. notes : what was guessed, repaired or set aside, to be told.
+    """
+
+    request: Request
+    build: PanelBuild
+    candidates: tuple[Candidate, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def panel(self) -> Panel:
+        return self.build.panel
+
+    @property
+    def h(self) -> int:
+        return self.panel.spec.horizon
+
+
+def prepare(request: Request, settings: Settings, progress: Progress) -> Prepared:
+    """Read and check.
+
+    Raises
+    ------
+    UsageError : an unknown family or a quantile that is none; said before anything is read.
+    DataError : the table cannot be used as it is.
+    """
+    check_quantiles(request.quantiles)
+    _check_families(request.models)
+    with progress.stage("read"):
+        table = with_released(open_request(request, settings), settings.home)
+    with progress.stage("check"):
+        build = build_panel(table, cutoff=request.cutoff)
+        version = save_snapshot(build.panel, settings.home)
+        build = replace(build, panel=replace(build.panel, dataset_version=version))
+        notes = [*table.notes]
+        if build.quarantine.height:
+            keep_quarantine(build.quarantine, settings.home, build.panel.spec.name)
+            notes.append(
+                f"{build.quarantine.height} rows were set aside with their reasons under {settings.home / 'quarantine'}"
+            )
+    notes += [finding.text for finding in build.quality.findings if finding.level == "warning"]
+    return Prepared(request, build, _candidates(request, build.panel), tuple(notes))
+
+
+def backtest_prepared(prepared: Prepared, settings: Settings, progress: Progress) -> Backtest:
+    """The backtest of a prepared request."""
+    request = prepared.request
+    return backtest(
+        prepared.panel,
+        prepared.h,
+        prepared.candidates,
+        levels=request.quantiles,
+        seed=request.seed,
+        n_threads=settings.n_workers,
+        budget_s=request.budget_s,
+        progress=progress,
+    )
+
+
+def _candidates(request: Request, panel: Panel) -> tuple[Candidate, ...]:
+    names = [item for name in request.models for item in (AUTO if name == "auto" else (name,))]
+    if request.models == ("auto",) and panel.n_series > _MAX_LOCAL_SERIES:
+        names.remove("theta")
+    return tuple(Candidate(name) for name in dict.fromkeys(names) if name != "ensemble")
+
+
+def _check_families(names: tuple[str, ...]) -> None:
+    unknown = [name for name in names if name != "auto" and name not in FAMILIES]
+    if unknown:
+        known = nearest(unknown[0], [*FAMILIES, "auto"])
+        raise UsageError(f"unknown model family {unknown[0]!r}.\n  where: --models\n  fix:   {known}")

@@ -1,0 +1,245 @@
+"""run: the main job: check, backtest, select, train, forecast, report; all of its files appear together or not at all."""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import platform
+import secrets
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from importlib.metadata import version as installed_version
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+import foretail
+from foretail.backtest.result import Leaderboard
+from foretail.backtest.run import NAIVE, Backtest
+from foretail.core.progress import Progress, Silent
+from foretail.core.quantiles import DEFAULT_QUANTILES, check_quantiles
+from foretail.core.settings import Settings
+from foretail.forecasts.frame import user_frame
+from foretail.forecasts.output import Writer, write_outputs
+from foretail.models.contract import Forecaster
+from foretail.pipelines.answer import answer
+from foretail.pipelines.fit import Registered, fit_chosen, register
+from foretail.pipelines.prepare import Prepared, backtest_prepared, prepare
+from foretail.pipelines.request import Request
+from foretail.pipelines.stages import StageLog
+from foretail.warehouse.database import open_warehouse
+from foretail.warehouse.forecasts import write_forecasts
+
+__all__ = ["RunResult", "run", "run_request"]
+
+_PACKAGES = ("foretail", "lightgbm", "mlflow-skinny", "numpy", "polars", "statsforecast")
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What a run made.
+
+    Attributes
+    ----------
+    out : the folder with forecasts, leaderboard, run.json and report.html. summary : the content of run.json.
+    leaderboard : models, best first. forecasts : the user's own key and time columns, then the forecast contract.
+    notes : what was guessed, repaired or set aside, one sentence each.
+    """
+
+    out: Path
+    summary: dict[str, Any]
+    leaderboard: Leaderboard
+    forecasts: pl.DataFrame
+    notes: tuple[str, ...]
+
+
+def run(
+    table: str | Path,
+    *,
+    keys: Sequence[str] = (),
+    time: str | None = None,
+    target: str | None = None,
+    horizon: int | None = None,
+    freq: str | None = None,
+    known: Sequence[str] = (),
+    past: Sequence[str] = (),
+    static: Sequence[str] = (),
+    future: str | Path | None = None,
+    spec: str | Path | None = None,
+    cutoff: dt.date | str | None = None,
+    quantiles: Sequence[float] = DEFAULT_QUANTILES,
+    models: str | Sequence[str] = "auto",
+    budget_s: float | None = None,
+    seed: int = 7,
+    name: str | None = None,
+    data: str | Path | None = None,
+    out: str | Path = "foretail-out",
+    settings: Settings | None = None,
+    progress: Progress | None = None,
+) -> RunResult:
+    """Forecast a table of sales; the words are those of ``foretail run``, see `Request` and `DatasetSpec`.
+
+    Raises
+    ------
+    UsageError, DataError, ForecastError : see `foretail.core.errors`.
+    """
+    request = Request(
+        table=str(table),
+        keys=tuple(keys),
+        time=time,
+        target=target,
+        freq=freq,
+        horizon=horizon,
+        known=tuple(known),
+        past=tuple(past),
+        static=tuple(static),
+        future=str(future) if future else None,
+        spec=str(spec) if spec else None,
+        cutoff=dt.date.fromisoformat(cutoff) if isinstance(cutoff, str) else cutoff,
+        quantiles=check_quantiles(quantiles),
+        models=(models,) if isinstance(models, str) else tuple(models),
+        budget_s=budget_s,
+        seed=seed,
+        name=name,
+        data=Path(data) if data else None,
+    )
+    return run_request(request, Path(out), settings or Settings.load(), progress or Silent())
+
+
+def run_request(request: Request, out: Path, settings: Settings, progress: Progress) -> RunResult:
+    """The main job."""
+    log = StageLog(progress)
+    run_id = secrets.token_hex(8)
+    prepared = prepare(request, settings, log)
+    result = backtest_prepared(prepared, settings, log)
+    with log.stage("train"):
+        model = fit_chosen(prepared, result, settings)
+    with log.stage("register"):
+        registered = register(prepared, result, model, settings)
+    with log.stage("forecast"):
+        frame = answer(
+            prepared.build,
+            model,
+            result.intervals,
+            label=result.chosen,
+            model_version=registered.version,
+            levels=request.quantiles,
+        )
+        series = pl.concat([prepared.panel.series, prepared.build.cold], how="diagonal_relaxed")
+        shown = user_frame(frame, prepared.panel.spec, series)
+        write_forecasts(open_warehouse(settings.warehouse), frame, dataset=prepared.panel.spec.name, run_id=run_id)
+    summary = _summary(prepared, result, registered, frame, run_id)
+    with log.stage("report"):
+        files = _files(prepared, result, model, frame, shown, summary, log)
+        write_outputs(out, files)
+    return RunResult(out, summary, result.leaderboard, shown, prepared.notes)
+
+
+def _files(
+    prepared: Prepared,
+    result: Backtest,
+    model: Forecaster,
+    frame: pl.DataFrame,
+    shown: pl.DataFrame,
+    summary: dict[str, Any],
+    log: StageLog,
+) -> Mapping[str, Writer]:
+    def report(path: Path) -> None:
+        from foretail.report.data import ReportData
+        from foretail.report.page import write_report
+
+        summary["stages"] = log.stages
+        panel = prepared.panel
+        title = f"{panel.spec.name}: {prepared.h} {panel.frequency.noun}s after {panel.cutoff}"
+        write_report(
+            path,
+            ReportData(
+                title=title,
+                spec=panel.spec,
+                panel=panel,
+                quality=prepared.build.quality,
+                leaderboard=result.leaderboard,
+                backtest=result.frame,
+                forecasts=frame,
+                importance=tuple(model.importance()),
+                summary=summary,
+            ),
+        )
+
+    def run_json(path: Path) -> None:
+        summary["stages"] = log.stages
+        path.write_text(_json(summary), encoding="utf-8")
+
+    return {
+        "forecasts.parquet": shown.write_parquet,
+        "forecasts.csv": shown.write_csv,
+        "leaderboard.json": lambda path: path.write_text(_json(result.leaderboard.to_dict()), encoding="utf-8"),
+        "backtest.parquet": result.frame.write_parquet,
+        "report.html": report,
+        "run.json": run_json,
+    }
+
+
+def _summary(
+    prepared: Prepared, result: Backtest, registered: Registered, frame: pl.DataFrame, run_id: str
+) -> dict[str, Any]:
+    panel = prepared.panel
+    return {
+        "run_id": run_id,
+        "verdict": _verdict(result, registered),
+        "model": result.chosen,
+        "weights": result.weights,
+        "model_version": registered.version,
+        "promoted": registered.promoted,
+        "gate": registered.decision,
+        "dataset_version": panel.dataset_version,
+        "cutoff": panel.cutoff.isoformat(),
+        "horizon": prepared.h,
+        "n_series": panel.n_series,
+        "n_cold_series": prepared.build.cold.height,
+        "n_forecasts": frame.height,
+        "n_fallbacks": frame.filter(pl.col("source") != "model").height,
+        "seed": prepared.request.seed,
+        "scores": result.leaderboard.to_dict()["rows"][_position(result)]["scores"],
+        "spec": panel.spec.to_dict(),
+        "notes": list(prepared.notes),
+        "command": _command(prepared.request),
+        "versions": {"python": platform.python_version(), **{name: installed_version(name) for name in _PACKAGES}},
+        "stages": {},
+    }
+
+
+def _position(result: Backtest) -> int:
+    return [row.chosen for row in result.leaderboard.rows].index(True)
+
+
+def _verdict(result: Backtest, registered: Registered) -> str:
+    scores = result.leaderboard.chosen.scores
+    if result.chosen == NAIVE:
+        text = "nothing beat seasonal naive, so the forecast is seasonal naive"
+    else:
+        text = f"{result.chosen} with {scores.skill:.0%} less error than seasonal naive (WAPE {scores.wape:.3f})"
+    if registered.version == "unregistered":
+        return f"{text}; the model could not be registered"
+    place = "now the champion" if registered.promoted else "not promoted: the champion stays"
+    return f"{text}; version {registered.version} is {place}"
+
+
+def _command(request: Request) -> str:
+    """The command that makes this run again."""
+    words = ["foretail", "run", request.table]
+    for field in fields(Request):
+        value = getattr(request, field.name)
+        default = field.default
+        if field.name == "table" or value == default or value in (None, ()):
+            continue
+        name = "budget" if field.name == "budget_s" else field.name
+        text = ",".join(map(str, value)) if isinstance(value, tuple) else f"{value:g}s" if name == "budget" else str(value)
+        words += [f"--{name}", text]
+    return shlex.join(words)
+
+
+def _json(values: Mapping[str, Any]) -> str:
+    return json.dumps(values, indent=1, ensure_ascii=False, allow_nan=False, default=str) + "\n"
