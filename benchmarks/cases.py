@@ -10,10 +10,11 @@ import datetime as dt
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import polars as pl
-from benchmarks.data import layout_folder
 
+from benchmarks.data import layout_folder
 from foretail.core.frequency import Frequency
 from foretail.sources.online_retail import read_online_retail, trading_days
 from foretail.sources.synthetic import SyntheticConfig, generate
@@ -47,7 +48,7 @@ class Case:
     known: tuple[str, ...] = ()
 
     @property
-    def given(self) -> dict[str, object]:
+    def given(self) -> dict[str, Any]:
         """The meaning of the columns in the words of `foretail.sources.open.open_table`."""
         return {
             "keys": self.keys,
@@ -113,10 +114,8 @@ def _online_retail(name: str, freq: str, horizon: int, cutoff: dt.date, *, with_
         return None
     told = read_online_retail(folder, freq=freq).frame
     keys = ("stock_code",)
-    by_cell = {"subset": [*keys, "date"], "keep": "last", "maintain_order": True}
-    final = told.sort("recorded").unique(**by_cell)
-    known_then = told.filter(pl.col("recorded") <= cutoff).sort("recorded").unique(**by_cell)
-    at_cutoff = known_then.filter(pl.col("date") <= cutoff)
+    final = _last_told(told, keys)
+    at_cutoff = _last_told(told.filter(pl.col("recorded") <= cutoff), keys).filter(pl.col("date") <= cutoff)
     frame = pl.concat([at_cutoff, final.filter(pl.col("date") > cutoff)])
     if with_calendar:
         by_rule = trading_days(cutoff + dt.timedelta(days=1), frame["date"].max()).rename({"day": "date"})  # type: ignore[arg-type]
@@ -136,6 +135,11 @@ def _online_retail(name: str, freq: str, horizon: int, cutoff: dt.date, *, with_
     )
 
 
+def _last_told(told: pl.DataFrame, keys: tuple[str, ...]) -> pl.DataFrame:
+    """One row per cell: the version written last."""
+    return told.sort("recorded").unique([*keys, "date"], keep="last", maintain_order=True)
+
+
 def online_retail_countries() -> Case | None:
     """Revenue a day of a gift shop in the seven countries abroad that buy most often: few, erratic series."""
     folder = layout_folder("online_retail")
@@ -144,11 +148,18 @@ def online_retail_countries() -> Case | None:
     lines = pl.concat([_lines(path, place) for place, path in enumerate(sorted(folder.glob("*.parquet")))])
     lines = lines.filter(pl.col("file") == pl.col("file").max().over("invoice")).unique()
     lines = lines.filter((pl.col("quantity") > 0) & (pl.col("price") > 0) & (pl.col("country") != "United Kingdom"))
-    per_day = lines.group_by("country", "date").agg((pl.col("quantity") * pl.col("price")).sum().round(2).alias("sales"))
+    per_day = lines.group_by("country", "date").agg(
+        (pl.col("quantity") * pl.col("price")).sum().round(2).alias("sales")
+    )
     often = per_day.group_by("country").len().sort("len", "country", descending=[True, False]).head(7)
     span = per_day.group_by("country").agg(pl.col("date").min().alias("first"))
     days = pl.DataFrame({"date": pl.date_range(per_day["date"].min(), per_day["date"].max(), eager=True)})  # type: ignore[arg-type]
-    grid = often.select("country").join(span, on="country").join(days, how="cross").filter(pl.col("date") >= pl.col("first"))
+    grid = (
+        often.select("country")
+        .join(span, on="country")
+        .join(days, how="cross")
+        .filter(pl.col("date") >= pl.col("first"))
+    )
     frame = grid.join(per_day, on=["country", "date"], how="left").with_columns(pl.col("sales").fill_null(0.0))
     cutoff = dt.date(2011, 10, 2)
     return _cut(
@@ -196,9 +207,7 @@ def _walmart(name: str, key: str, cutoff: dt.date) -> Case | None:
         return None
     sales = pl.read_csv(folder / "train.csv", try_parse_dates=True)
     frame = sales.group_by(key, "Date").agg(pl.col("Weekly_Sales").sum().round(2))
-    return _cut(
-        name, frame, keys=(key,), time="Date", target="Weekly_Sales", freq="W-FRI", horizon=8, cutoff=cutoff
-    )
+    return _cut(name, frame, keys=(key,), time="Date", target="Weekly_Sales", freq="W-FRI", horizon=8, cutoff=cutoff)
 
 
 def rossmann_plain() -> Case | None:
@@ -226,8 +235,15 @@ def rossmann_weekly() -> Case | None:
     if folder is None:
         return None
     week = pl.col("Date").dt.truncate("1w") + pl.duration(days=6)
-    frame = _rossmann(folder).group_by("Store", week.alias("week")).agg(
-        pl.col("Sales").sum(), pl.col("Promo").sum().alias("promo_days"), pl.col("Open").sum().alias("open_days"), pl.len()
+    frame = (
+        _rossmann(folder)
+        .group_by("Store", week.alias("week"))
+        .agg(
+            pl.col("Sales").sum(),
+            pl.col("Promo").sum().alias("promo_days"),
+            pl.col("Open").sum().alias("open_days"),
+            pl.len(),
+        )
     )
     return _cut(
         "rossmann, weekly",
@@ -255,9 +271,7 @@ def synthetic_intermittent() -> Case:
     history = world.frame.select(*spec.keys, spec.time, spec.target, *spec.known)
     future = world.future.select(*spec.keys, spec.time, *spec.known)
     actual = later.select(*spec.keys, spec.time, spec.target).join(history, on=spec.keys, how="semi")
-    return Case(
-        "synthetic, intermittent", history, actual, future, spec.keys, spec.time, spec.target, 28, spec.known
-    )
+    return Case("synthetic, intermittent", history, actual, future, spec.keys, spec.time, spec.target, 28, spec.known)
 
 
 CASES: dict[str, Callable[[], Case | None]] = {

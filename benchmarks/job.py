@@ -15,13 +15,13 @@ from typing import Any
 import polars as pl
 import psutil
 
-__all__ = ["Job", "JobFailed", "run_foretail", "watch"]
+__all__ = ["Job", "JobError", "run_foretail", "watch"]
 
 _EVERY_S = 0.1
 _GB = 1024**3
 
 
-class JobFailed(RuntimeError):
+class JobError(RuntimeError):
     """The command ended with another exit code than 0; the message ends with what it said."""
 
 
@@ -63,7 +63,7 @@ def run_foretail(arguments: Sequence[str], folder: Path) -> Job:
 
     Raises
     ------
-    JobFailed : an exit code other than 0.
+    JobError : an exit code other than 0.
     """
     folder.mkdir(parents=True, exist_ok=True)
     out = folder / "out"
@@ -77,7 +77,7 @@ def watch(command: Sequence[str], folder: Path) -> tuple[float, float]:
 
     Raises
     ------
-    JobFailed : an exit code other than 0.
+    JobError : an exit code other than 0.
     """
     log = folder / "log.txt"
     begun = time.perf_counter()
@@ -92,7 +92,7 @@ def watch(command: Sequence[str], folder: Path) -> tuple[float, float]:
     seconds = time.perf_counter() - begun
     if process.returncode:
         said = log.read_text(encoding="utf-8", errors="replace")[-4000:]
-        raise JobFailed(f"exit {process.returncode}: {' '.join(command)}\n{said}")
+        raise JobError(f"exit {process.returncode}: {' '.join(command)}\n{said}")
     return seconds, peak / _GB
 
 

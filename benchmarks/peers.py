@@ -17,8 +17,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import polars as pl
-from benchmarks.table import RESULTS
 
+from benchmarks.table import RESULTS
 from foretail.core.columns import DS, UNIQUE_ID, Y
 from foretail.models.naive import SeasonalNaive
 from foretail.panel.panel import Panel
@@ -142,11 +142,11 @@ def _history(panel: Panel) -> pl.DataFrame:
     season = panel.frequency.season_length
     y = panel.y.copy()
     inside = np.arange(panel.n_periods)[None, :] >= panel.first[:, None]
-    for column in range(panel.n_periods):
-        hole = inside[:, column] & ~np.isfinite(y[:, column])
+    for t in range(panel.n_periods):
+        hole = inside[:, t] & ~np.isfinite(y[:, t])
         if hole.any():
-            before = y[:, column - season] if column >= season else np.full(panel.n_series, np.nan)
-            y[hole, column] = np.where(np.isfinite(before), before, y[:, column - 1])[hole]
+            before = y[:, t - season] if t >= season else np.full(panel.n_series, np.nan)
+            y[hole, t] = np.where(np.isfinite(before), before, y[:, t - 1])[hole]
     row, column = np.nonzero(inside)
     return _rows(panel, row, column).with_columns(pl.Series(Y, y[row, column]))
 
@@ -163,9 +163,7 @@ def _rows(panel: Panel, row: Integers, column: Integers) -> pl.DataFrame:
     The libraries take no nulls, so what is not given is -1.
     """
     dates = panel.frequency.to_date(panel.start + column)
-    known = [
-        pl.Series(f"known_{item.name}", np.nan_to_num(item.values[row, column], nan=-1.0)) for item in panel.known
-    ]
+    known = [pl.Series(f"known_{item.name}", np.nan_to_num(item.values[row, column], nan=-1.0)) for item in panel.known]
     static = [
         pl.Series(f"static_{name}", _coded(panel.series[name])[row]) for name in (*panel.spec.keys, *panel.spec.static)
     ]

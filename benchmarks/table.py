@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from benchmarks.machine import note_machine
 from foretail.cli.show import text_table
 
 __all__ = ["RESULTS", "Measure", "publish"]
@@ -66,13 +67,14 @@ class Measure:
 
 
 def publish(name: str, measures: Sequence[Measure], folder: Path = RESULTS) -> Path:
-    """Print the measures as a table and write them to ``folder/NAME.json``; gives the path."""
+    """Print the measures as a table, write them to ``folder/NAME.json`` and note the machine beside; gives the path."""
     header = ("work", "value", "unit", "peer", "peer_value", "ratio", "goal", "met")
     lines = [measure.to_dict() for measure in measures]
     print(text_table(header, [[_shown(line[key]) for key in header] for line in lines]))
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}.json"
     path.write_text(json.dumps(lines, indent=2) + "\n", encoding="utf-8")
+    note_machine(name, folder)
     return path
 
 

@@ -47,15 +47,11 @@ def ensemble_weights(actuals: Sequence[FloatArray], forecasts: Mapping[str, Sequ
         n = len(picks)
 
         def error(name: str, n: int = n, running: list[FloatArray] = running) -> float:
-            mixed = [
-                (total * n + part) / (n + 1) for total, part in zip(running, forecasts[name], strict=True)
-            ]
+            mixed = [(total * n + part) / (n + 1) for total, part in zip(running, forecasts[name], strict=True)]
             return pooled_wape(actuals, mixed)
 
         chosen = min(pool, key=lambda name: (error(name), name))
-        running = [
-            (total * n + part) / (n + 1) for total, part in zip(running, forecasts[chosen], strict=True)
-        ]
+        running = [(total * n + part) / (n + 1) for total, part in zip(running, forecasts[chosen], strict=True)]
         picks.append(chosen)
     chosen_names = sorted(set(picks))
     return {name: 0.5 * picks.count(name) / _PICKS + 0.5 / len(chosen_names) for name in chosen_names}

@@ -1,4 +1,4 @@
-"""Rolling origins: the last ones are reported, the ones before them are for choosing; targets of the two never overlap."""
+"""Rolling origins: the last ones are reported, earlier ones are for choosing; their targets never overlap."""
 
 from __future__ import annotations
 
@@ -46,11 +46,9 @@ def rolling_windows(
     outer_origins = _origins(outer_first, length, h, n_outer)
     inner_first = max(outer_first - n_inner * step, min(comfortable, outer_first - max(2, h // 4)), least)
     inner_origins = [origin for origin in _origins(inner_first, outer_first, h, n_inner) if origin < outer_first]
-    return tuple(
-        [
-            *(_window(panel, origin, min(h, outer_first - origin), "inner") for origin in inner_origins),
-            *(_window(panel, origin, min(h, length - origin), "outer") for origin in outer_origins),
-        ]
+    return (
+        *(_window(panel, origin, min(h, outer_first - origin), "inner") for origin in inner_origins),
+        *(_window(panel, origin, min(h, length - origin), "outer") for origin in outer_origins),
     )
 
 
@@ -68,7 +66,7 @@ def _comfortable_history(panel: Panel, h: int) -> int:
 
 
 def _origins(first: int, end: int, h: int, n: int) -> list[int]:
-    """At most n origins from ``first`` on, evenly spaced, the last one h before ``end`` or, in a short history, later."""
+    """At most n origins from ``first`` on, evenly spaced, the last h before ``end`` or, in a short history, later."""
     last = max(end - h, first)
     if last == first:  # one whole window or less: more origins inside it, with fewer steps
         room = end - first
@@ -77,5 +75,4 @@ def _origins(first: int, end: int, h: int, n: int) -> list[int]:
 
 
 def _window(panel: Panel, n_periods: int, h: int, role: str) -> Window:
-    cutoff = panel.frequency.to_date(panel.start + n_periods - 1).item()
-    return Window(n_periods, h, role, cutoff.isoformat())
+    return Window(n_periods, h, role, str(panel.dates(n_periods - 1, 1)[0]))

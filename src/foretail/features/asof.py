@@ -6,89 +6,30 @@ from that end, so that one which sees its own target cannot be written.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import replace
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from foretail.features.calendar import Calendar, calendar_of
-from foretail.features.cells import CellPlan, cell_effects, cell_ids, plan_cells
+from foretail.features.cells import cell_effects, cell_ids
 from foretail.features.cube import Cube, Sums, group_codes
-from foretail.features.profile import best_grouping, seasonal_profile
+from foretail.features.plan import Plan, plan_features
+from foretail.features.profile import seasonal_profile
 from foretail.features.space import Space
+from foretail.features.spans import spans_of
 from foretail.features.yearly import aligned_year_ago, year_lag
-from foretail.panel.panel import Panel
+from foretail.panel.panel import Covariate, Panel
 
 __all__ = ["AsOf", "Plan", "plan_features"]
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 
-_WINDOWS = {"D": (7, 14, 28, 56, 91, 182, 364), "W": (1, 2, 4, 8, 13, 26, 52), "M": (1, 2, 3, 6, 12)}
-_CELL_WINDOWS = {"D": (364, 182, 84, 28), "W": (52, 26, 13), "M": (24, 12)}
-_YEAR_REACH = {"D": (0, 3, 7, 14), "W": (0, 1, 2), "M": (0, 1)}
-_MAX_GROUPS = 200
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What was decided about a panel before its features are computed; part of the model.
-
-    Attributes
-    ----------
-    space : ``log`` or ``level``. cells : weekday x flag cells. groups : key and static columns used for group levels.
-    profile_group : the column whose groups share the shape of a year; "" for all series.
-    codes : per text key or static column, its values in code order (unseen values are missing).
-    flags : known covariates with few values, for which distances to changes are features.
-    has_years : whether the history is long enough for features of the year before.
-    """
-
-    space: str
-    cells: CellPlan
-    groups: tuple[str, ...] = ()
-    profile_group: str = ""
-    codes: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    flags: tuple[str, ...] = ()
-    has_years: bool = True
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> Plan:
-        """Read what ``to_dict`` wrote, from JSON."""
-        cells = values["cells"]
-        plan = CellPlan(tuple(cells["flags"]), tuple(tuple(item) for item in cells["values"]), cells["n_phases"])
-        codes = {name: tuple(items) for name, items in values["codes"].items()}
-        groups, flags = tuple(values["groups"]), tuple(values["flags"])
-        return cls(values["space"], plan, groups, values["profile_group"], codes, flags, values["has_years"])
-
-
-def plan_features(panel: Panel, space: Space) -> Plan:
-    """Decide cells, groups and codes from the history of a panel."""
-    cube = Cube.of(panel, space)
-    calendar = calendar_of(panel.frequency, panel.start, panel.closed.shape[1], panel.spec.country)
-    columns = [*panel.spec.keys, *panel.spec.static]
-    sizes = {name: panel.series[name].n_unique() for name in columns}
-    groups = tuple(name for name in columns if 2 <= sizes[name] <= min(_MAX_GROUPS, panel.n_series // 2))
-    year = panel.frequency.year_length
-    candidates = {"": np.zeros(panel.n_series, dtype=np.int64)} | {name: group_codes(panel, name) for name in groups}
-    profile_group = best_grouping(panel.y[:, -year:], candidates) if panel.n_periods >= year else ""
-    codes = {
-        name: tuple(sorted(panel.series[name].drop_nulls().cast(str).unique().to_list()))
-        for name in columns
-        if not panel.series[name].dtype.is_float() and sizes[name] > 1
-    }
-    flags = tuple(item.name for item in panel.known if _is_flag(item.values[:, : panel.n_periods]))
-    cells = plan_cells(panel, cube.z, calendar.phase)
-    return Plan(space.name, cells, groups, profile_group, codes, flags, panel.n_periods >= year // 2)
-
-
-def _is_flag(values: npt.NDArray[np.float32]) -> bool:
-    levels = np.unique(values[np.isfinite(values)])
-    return 2 <= len(levels) <= 6
+# a residual beyond this (in logs: a factor of 4.5; in levels: ten times the size of the series) is cut: one wild
+# day, or a single stray sale, would move every mean it falls into
+_LOG_BOUND, _LEVEL_BOUND = 1.5, 10.0
 
 
 class AsOf:
@@ -99,23 +40,27 @@ class AsOf:
     panel : ends at the cutoff T; known covariates reach h periods further where there are any.
     plan : decisions of `plan_features`.
     h : steps ahead.
+
+    Attributes
+    ----------
+    known : columns that are known (T + 1). steps : ``[H]`` 1..h. target : ``[H]`` column of each step.
+    windows, cell_windows, year_reach : see `Spans`.
     """
 
     def __init__(self, panel: Panel, plan: Plan, h: int):
-        self.panel = _reaching(panel, h)
+        self.panel = _coded(_reaching(panel, h), plan)
         self.plan = plan
         self.h = h
         self.known = panel.n_periods
         self.steps = np.arange(1, h + 1)
         self.target = self.known - 1 + self.steps
-        self.cube = Cube.of(panel, Space(plan.space))
-        letter = panel.spec.freq[0]
-        self.windows = _WINDOWS[letter]
-        self.cell_windows = _CELL_WINDOWS[letter]
-        self.year_reach = _YEAR_REACH[letter]
+        self.cube = Cube.of(self.panel, Space(plan.space))
+        spans = spans_of(panel.frequency)
+        self.windows, self.cell_windows, self.year_reach = spans.recent, spans.cells, spans.year_reach
 
     @cached_property
     def calendar(self) -> Calendar:
+        """Calendar of the history and of the steps."""
         width = self.known + self.h
         return calendar_of(self.panel.frequency, self.panel.start, width, self.panel.spec.country)
 
@@ -127,21 +72,27 @@ class AsOf:
     # the short season and the flags
 
     @cached_property
-    def _cells(self) -> tuple[list[FloatArray], list[IntArray], IntArray]:
-        ids = cell_ids(self.panel, self.calendar.phase, self.plan.cells)
-        windows = self.cell_windows
-        effects, counts = cell_effects(self.cube.z, ids[:, : self.known], self.plan.cells.n_cells, windows)
-        return effects, counts, ids
+    def _cell_ids(self) -> IntArray:
+        return cell_ids(self.panel, self.calendar.phase, self.plan.cells)
+
+    @cached_property
+    def _cell_effects(self) -> tuple[list[FloatArray], list[IntArray]]:
+        ids = self._cell_ids[:, : self.known]
+        return cell_effects(self.cube.z, ids, self.plan.cells.n_cells, self.cell_windows, self.unit)
+
+    @property
+    def cell(self) -> IntArray:
+        """``[N, H]`` weekday x flag cell of each target."""
+        return self._cell_ids[:, self.target]
 
     def cell_effect(self, window: int) -> FloatArray:
         """``[N, H]`` the effect of each target's cell over the last ``window`` periods, in model space."""
-        effects, _, ids = self._cells
-        return np.take_along_axis(effects[self.cell_windows.index(window)], ids[:, self.target], 1)
+        return np.take_along_axis(self._cell_effects[0][self.cell_windows.index(window)], self.cell, 1)
 
     def cell_count(self, window: int) -> FloatArray:
         """``[N, H]`` observations behind `cell_effect`."""
-        _, counts, ids = self._cells
-        return np.take_along_axis(counts[self.cell_windows.index(window)], ids[:, self.target], 1).astype(float)
+        count = np.take_along_axis(self._cell_effects[1][self.cell_windows.index(window)], self.cell, 1)
+        return count.astype(np.float64)
 
     @cached_property
     def reference(self) -> FloatArray:
@@ -151,37 +102,40 @@ class AsOf:
     @cached_property
     def residual(self) -> FloatArray:
         """``[N, T]`` history minus its cells' long effects, in units, extremes cut."""
-        effects, _, ids = self._cells
-        fitted = np.take_along_axis(effects[0], ids[:, : self.known], 1)
+        fitted = np.take_along_axis(self._cell_effects[0][0], self._cell_ids[:, : self.known], 1)
         residual = (self.cube.z - fitted) / self.unit[:, None]
-        bound = 1.5 if self.cube.space.is_log else 10.0
+        bound = _LOG_BOUND if self.cube.space.is_log else _LEVEL_BOUND
         return np.clip(residual, -bound, bound)
 
     @cached_property
     def residual_sums(self) -> Sums:
+        """Prefix sums of `residual`."""
         return Sums(self.residual)
 
     def recent(self, window: int) -> FloatArray:
         """``[N]`` mean residual of the last ``window`` periods; longer windows stand in where nothing was observed."""
-        value = self.residual_sums.mean(self.known - window, self.known, self.known)
+        value = self._last(self.residual_sums, window)
         for longer in self.windows:
             if longer > window and np.isnan(value).any():
-                value = np.where(np.isnan(value), self.residual_sums.mean(self.known - longer, self.known, self.known), value)
+                value = np.where(np.isnan(value), self._last(self.residual_sums, longer), value)
         return np.nan_to_num(value)
+
+    def _last(self, sums: Sums, window: int) -> FloatArray:
+        return sums.mean(self.known - window, self.known, self.known)
 
     @cached_property
     def residual_std(self) -> FloatArray:
         """``[N]`` standard deviation of the residual over half a year."""
         window = self.windows[-2]
-        squares = Sums(self.residual**2).mean(self.known - window, self.known, self.known)
-        mean = self.residual_sums.mean(self.known - window, self.known, self.known)
+        squares, mean = self._last(Sums(self.residual**2), window), self._last(self.residual_sums, window)
         return np.sqrt(np.maximum(squares - mean**2, 0.0))
 
     # the season of years before
 
     def year_ago(self, sums: Sums, reach: int, years: int = 1) -> FloatArray:
         """``[rows, H]`` mean of ± reach periods around the same season, ``years`` further back than needed."""
-        centre = self.target - year_lag(self.panel.frequency, self.steps) - (years - 1) * self.panel.frequency.year_length
+        frequency = self.panel.frequency
+        centre = self.target - year_lag(frequency, self.steps) - (years - 1) * frequency.year_length
         return sums.mean(centre - reach, centre + reach + 1, self.known)
 
     def year_ago_level(self, sums: Sums, window: int) -> FloatArray:
@@ -191,7 +145,8 @@ class AsOf:
 
     def growth(self, sums: Sums, window: int) -> FloatArray:
         """``[rows]`` this window against the same a year before."""
-        return sums.mean(self.known - window, self.known, self.known) - self.year_ago_level(sums, window)
+        change: FloatArray = self._last(sums, window) - self.year_ago_level(sums, window)
+        return change
 
     @cached_property
     def aligned(self) -> FloatArray:
@@ -200,13 +155,12 @@ class AsOf:
 
     @cached_property
     def profile(self) -> FloatArray:
-        """``[N, H]`` seasonal profile forecast against the reference, in units; NaN without a year of history."""
+        """``[N, H]`` seasonal profile forecast against the reference, in units; NaN for days, or without a year."""
         frequency = self.panel.frequency
         if frequency.is_daily:
             return np.full((self.panel.n_series, self.h), np.nan)
-        name = self.plan.profile_group
-        groups = self.group(name) if name else np.zeros(self.panel.n_series, dtype=np.int64)
         y = np.where(self.panel.closed[:, : self.known], np.nan, self.panel.y)
+        groups = self.group(self.plan.profile_group)
         found = seasonal_profile(y, groups, frequency, self.calendar.days, self.steps)
         z = self.cube.space.forward(found, self.cube.scale)
         return (z - self.reference) / self.unit[:, None]
@@ -215,9 +169,7 @@ class AsOf:
 
     def group(self, name: str) -> IntArray:
         """``[N]`` codes of a key or static column ("" = all series together)."""
-        if not name:
-            return np.zeros(self.panel.n_series, dtype=np.int64)
-        return group_codes(self.panel, name)
+        return group_codes(self.panel, name) if name else np.zeros(self.panel.n_series, dtype=np.int64)
 
     @cached_property
     def _group_sums(self) -> dict[str, Sums]:
@@ -231,16 +183,40 @@ class AsOf:
 
 
 def _reaching(panel: Panel, h: int) -> Panel:
-    """The panel with exactly h future columns; what is not known of them is missing, and nobody is known to be shut."""
-    width = panel.n_periods + h
-    if panel.n_future >= h:
-        return panel.as_of(panel.n_periods, h)
-    missing = width - panel.closed.shape[1]
+    """What was published at the panel's end, with exactly h future columns.
+
+    What is not known of the future is missing, and nobody is known to be shut. Sales stay as the panel tells them: it
+    may hold corrections that were written after its last period.
+    """
+    panel = replace(panel.as_of(panel.n_periods, h), y=panel.y)
+    missing = h - panel.n_future
+    if missing <= 0:
+        return panel
     closed = np.pad(panel.closed, ((0, 0), (0, missing)))
     known = tuple(
-        replace(item, values=np.pad(item.values, ((0, 0), (0, missing)), constant_values=np.nan)) for item in panel.known
+        replace(item, values=np.pad(item.values, ((0, 0), (0, missing)), constant_values=np.nan))
+        for item in panel.known
     )
     return replace(panel, closed=closed, known=known)
+
+
+def _coded(panel: Panel, plan: Plan) -> Panel:
+    """Text covariates in the codes of the plan; texts that it never saw are missing."""
+    wanted = plan.categories
+    if all(wanted.get(item.name, item.categories) == item.categories for item in (*panel.known, *panel.past)):
+        return panel
+    known = tuple(_recoded(item, wanted.get(item.name, item.categories)) for item in panel.known)
+    past = tuple(_recoded(item, wanted.get(item.name, item.categories)) for item in panel.past)
+    return replace(panel, known=known, past=past)
+
+
+def _recoded(item: Covariate, categories: tuple[str, ...]) -> Covariate:
+    if item.categories == categories:
+        return item
+    position = {text: float(code) for code, text in enumerate(categories)}
+    codes = np.array([*(position.get(text, np.nan) for text in item.categories), np.nan], dtype=np.float32)
+    old = np.where(np.isfinite(item.values), item.values, len(item.categories)).astype(np.int64)
+    return replace(item, values=codes[old], categories=categories)
 
 
 def _group_means(values: FloatArray, codes: IntArray) -> FloatArray:

@@ -101,18 +101,26 @@ def _month_start_days(day: IntArray) -> IntArray:
 
 
 def _feasts(frequency: Frequency, day: IntArray, country: str | None) -> dict[str, IntArray]:
-    """Distances to Easter, Christmas and the public holidays."""
-    unit = 1 if frequency.is_daily else 7 if frequency.is_weekly else 30
+    """Distances to Easter, Christmas and the public holidays, in periods."""
+    easters, christmases = easter_days(day), _christmas_days(day)
+    found = holiday_days(day, country) if country else None
+    if frequency.is_monthly:  # months have no length in days: count months
+        day, easters, christmases = _month(day), _month(easters), _month(christmases)
+        found = None if found is None else _month(found)
+    unit = 7 if frequency.is_weekly else 1
     reach = _NEAR_DAYS if frequency.is_daily else _NEAR_PERIODS
     features = {
-        "easter_offset": np.clip(nearest_offset(day, easter_days(day), unit), -reach, reach),
-        "christmas_offset": np.clip(nearest_offset(day, _christmas_days(day), unit), -reach, reach),
+        "easter_offset": np.clip(nearest_offset(day, easters, unit), -reach, reach),
+        "christmas_offset": np.clip(nearest_offset(day, christmases, unit), -reach, reach),
     }
-    if country:
-        found = holiday_days(day, country)
+    if found is not None:
         features["holiday_in"], features["holiday_ago"] = _distances(day, found, unit, reach)
         features["holidays"] = _count_inside(day, found, unit)
     return features
+
+
+def _month(day: IntArray) -> IntArray:
+    return day.astype("datetime64[D]").astype("datetime64[M]").astype(np.int64)
 
 
 def easter_days(day: IntArray) -> IntArray:
@@ -128,7 +136,8 @@ def easter_days(day: IntArray) -> IntArray:
     late = (golden + 11 * epact + 22 * to_sunday) // 451
     since_march = epact + to_sunday - 7 * late + 114
     months = (year - 1970) * 12 + since_march // 31 - 1
-    return _day_number(months.astype("datetime64[M]")) + since_march % 31
+    sunday: IntArray = _day_number(months.astype("datetime64[M]")) + since_march % 31
+    return sunday
 
 
 def _christmas_days(day: IntArray) -> IntArray:
@@ -179,7 +188,8 @@ def nearest_offset(day: IntArray, events: IntArray, unit: int) -> IntArray:
     """
     distance = day[:, None] - events[None, :]
     nearest = np.take_along_axis(distance, np.abs(distance).argmin(1)[:, None], 1)[:, 0]
-    return nearest // unit
+    periods: IntArray = nearest // unit
+    return periods
 
 
 def _distances(day: IntArray, events: IntArray, unit: int, reach: int) -> tuple[IntArray, IntArray]:

@@ -1,4 +1,4 @@
-"""Effects of weekday x flag cells per series, shrunk from long windows to short ones: the short season and promotions."""
+"""Effects of weekday x flag cells per series, long windows shrinking short ones: the short season and promotions."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ IntArray = npt.NDArray[np.int64]
 _MAX_LEVELS = 4  # a covariate with more values is no flag
 _MAX_FLAG_CELLS = 8  # more would leave too few observations in each
 _MIN_SHARE = 0.01  # share of the residual variance that a flag must explain to split cells
+_BOUND = 10.0  # units: a spike of one series must not move a weekday of all; logs never reach it
 _SHRINK = 3.0  # observations that the parent counts for; chosen on inner windows of daily and weekly sales
 
 
@@ -94,22 +95,24 @@ def cell_ids(panel: Panel, phase: IntArray, plan: CellPlan) -> IntArray:
 
 
 def cell_effects(
-    z: FloatArray, ids: IntArray, n_cells: int, windows: tuple[int, ...], shrink: float = _SHRINK
+    z: FloatArray, ids: IntArray, n_cells: int, windows: tuple[int, ...], unit: FloatArray, shrink: float = _SHRINK
 ) -> tuple[list[FloatArray], list[IntArray]]:
     """Mean of z per series and cell over windows that end at the last column, each shrunk to the longer one before it.
 
-    The longest window is shrunk to the series' mean plus the cell's effect over all series.
+    The longest window is shrunk to the series' mean plus the cell's effect over all series, in units of each.
 
     Parameters
     ----------
-    z : ``[N, T]``. ids : ``[N, T]``. windows : columns, longest first. shrink : observations that the parent counts for.
+    z : ``[N, T]``. ids : ``[N, T]``. windows : columns, longest first.
+    unit : ``[N]`` what a difference of each series is measured in, so that a big series says no more than a small one.
+    shrink : observations that the parent counts for.
 
     Returns
     -------
     effects : per window ``[N, n_cells]``; NaN only for a series without any value.
     counts : per window, the observations behind each.
     """
-    parent = _first_parent(z[:, -windows[0] :], ids[:, -windows[0] :], n_cells, _row_mean(z))
+    parent = _first_parent(z[:, -windows[0] :], ids[:, -windows[0] :], n_cells, _row_mean(z), unit)
     effects, counts = [], []
     for window in windows:
         total, count = _cell_sums(z[:, -window:], ids[:, -window:], n_cells)
@@ -119,13 +122,14 @@ def cell_effects(
     return effects, counts
 
 
-def _first_parent(z: FloatArray, ids: IntArray, n_cells: int, before: FloatArray) -> FloatArray:
+def _first_parent(z: FloatArray, ids: IntArray, n_cells: int, before: FloatArray, unit: FloatArray) -> FloatArray:
     """``[N, n_cells]`` mean of the series plus the effect of the cell over all series."""
     mean = _row_mean(z)
     mean = np.where(np.isfinite(mean), mean, before)  # silent for the whole window: what it was before
-    total, count = _cell_sums(z - mean[:, None], ids, n_cells)
+    centred = np.clip((z - mean[:, None]) / unit[:, None], -_BOUND, _BOUND)
+    total, count = _cell_sums(centred, ids, n_cells)
     whole = total.sum(0) / np.maximum(count.sum(0), 1)
-    parent: FloatArray = mean[:, None] + whole[None, :]
+    parent: FloatArray = mean[:, None] + unit[:, None] * whole[None, :]
     return parent
 
 

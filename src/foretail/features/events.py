@@ -21,7 +21,8 @@ def since(on: BoolMatrix, cap: int) -> Float32Matrix:
     column = np.arange(on.shape[1])
     last = np.maximum.accumulate(np.where(on, column, -cap - 1), axis=1)
     before = np.concatenate([np.full((on.shape[0], 1), -cap - 1), last[:, :-1]], axis=1)
-    return np.minimum(column[None, :] - before, cap).astype(np.float32)
+    periods: Float32Matrix = np.minimum(column[None, :] - before, cap).astype(np.float32)
+    return periods
 
 
 def until(on: BoolMatrix, cap: int) -> Float32Matrix:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from foretail.features.asof import AsOf, Plan
+from foretail.features.asof import AsOf
 from foretail.features.catalogue import Feature, catalogue
+from foretail.features.plan import Plan
 from foretail.panel.panel import Panel
 
 __all__ = ["Rows", "forecast_rows", "training_cutoffs", "training_rows"]
@@ -16,6 +18,10 @@ __all__ = ["Rows", "forecast_rows", "training_cutoffs", "training_rows"]
 FloatArray = npt.NDArray[np.float64]
 Float32Array = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int64]
+BoolArray = npt.NDArray[np.bool_]
+
+_LEAST_WEEKS = 8  # history before the first training cutoff of a young weekly panel
+_FEWEST_CUTOFFS = 8
 
 
 @dataclass(frozen=True)
@@ -26,7 +32,7 @@ class Rows:
     ----------
     features : the F columns. x : float32 ``[R, F]``, NaN = not known.
     series, step, cutoff : ``[R]`` row of the panel, step ahead, last known column.
-    reference : ``[R]`` reference value in model space. unit : ``[R]`` unit of differences. scale : ``[R]`` size of the series.
+    reference : ``[R]`` reference in model space. unit : ``[R]`` unit of differences. scale : ``[R]`` size of series.
     target : ``[R]`` (z of the sales - reference) / unit; NaN when the future is asked for.
     """
 
@@ -42,36 +48,52 @@ class Rows:
 
     @property
     def names(self) -> list[str]:
+        """Names of the columns of ``x``."""
         return [feature.name for feature in self.features]
+
+    def __len__(self) -> int:
+        return len(self.series)
 
 
 def training_cutoffs(panel: Panel, h: int, stride: int) -> IntArray:
-    """Columns of past cutoffs, newest first: one step before the end, then every ``stride`` back while history is left."""
-    season = panel.frequency.season_length
-    year = panel.frequency.year_length
-    least = max(min(year // 2 if panel.frequency.is_daily else year, panel.n_periods - h - 1), season if season < 52 else 8, 2)
-    return np.arange(panel.n_periods - 2, least - 2, -stride)
+    """Columns of past cutoffs, newest first: one step before the end, then every ``stride`` back while history is left.
+
+    History is left while half a year (daily) or a year (weekly, monthly) lies before the cutoff; a younger panel gives
+    up as much of that as it must, down to one season (eight weeks). Where that leaves fewer than eight cutoffs they lie
+    closer together, so that not only the first steps are learned.
+    """
+    year, season, length = panel.frequency.year_length, panel.frequency.season_length, panel.n_periods
+    wanted = year // 2 if panel.frequency.is_daily else year
+    least = max(min(wanted, length - h - 1), _LEAST_WEEKS if panel.frequency.is_weekly else season)
+    return np.arange(length - 2, least - 2, -int(np.clip((length - least) // _FEWEST_CUTOFFS, 1, stride)))
 
 
 def training_rows(panel: Panel, plan: Plan, h: int, cutoffs: IntArray, max_rows: int, seed: int) -> Rows:
-    """Rows at past cutoffs whose target is observed, open and not after the panel's end; a seeded sample when too many."""
+    """Rows at past cutoffs whose target is observed, open and not after the panel's end; a seeded sample when too many.
+
+    Parameters
+    ----------
+    cutoffs : columns of the panel, see `training_cutoffs`. max_rows : about how many rows to return at most.
+
+    Returns
+    -------
+    Rows by cutoff, then series, then step; none when no cutoff has an observed target and an observed past.
+    """
     rng = np.random.default_rng(seed)
-    length = panel.n_periods
-    open_cells = panel.observed & ~panel.closed[:, :length]
-    n_open = [int(open_cells[:, c + 1 : c + 1 + h].sum()) for c in cutoffs]
-    share = min(1.0, max_rows / max(sum(n_open), 1))
+    is_open = panel.observed & ~panel.closed[:, : panel.n_periods]
+    n_open = sum(int(is_open[:, c + 1 : c + 1 + h].sum()) for c in cutoffs)
+    share = min(1.0, max_rows / max(n_open, 1))
     parts = []
-    for cutoff in cutoffs:
-        reach = min(h, length - 1 - int(cutoff))
-        wanted = open_cells[:, cutoff + 1 : cutoff + 1 + reach]
+    for cutoff in cutoffs.tolist():
+        wanted = is_open[:, cutoff + 1 : cutoff + 1 + h]
         if share < 1.0:
             wanted = wanted & (rng.random(wanted.shape) < share)
-        seen = panel.as_of(int(cutoff) + 1, h)
-        wanted = wanted & (seen.observed & ~seen.closed[:, : int(cutoff) + 1]).any(1)[:, None]
+        seen = panel.as_of(cutoff + 1, h)
+        wanted = wanted & np.any(seen.observed & ~seen.closed[:, : cutoff + 1], axis=1, keepdims=True)
         if wanted.any():
             # the same reach ahead as a real forecast has, although only observed targets become rows
-            parts.append(_gather(AsOf(seen, plan, h), wanted, panel.y[:, cutoff + 1 : cutoff + 1 + reach]))
-    return _concatenate(parts)
+            parts.append(_gather(AsOf(seen, plan, h), wanted, panel.y[:, cutoff + 1 : cutoff + 1 + h]))
+    return _concatenate(parts) if parts else _no_rows(panel, plan, h)
 
 
 def forecast_rows(panel: Panel, plan: Plan, h: int) -> Rows:
@@ -80,31 +102,55 @@ def forecast_rows(panel: Panel, plan: Plan, h: int) -> Rows:
     return _gather(AsOf(panel, plan, h), wanted, None)
 
 
-def _gather(asof: AsOf, wanted: npt.NDArray[np.bool_], y: FloatArray | None) -> Rows:
+def _no_rows(panel: Panel, plan: Plan, h: int) -> Rows:
+    return _gather(AsOf(panel, plan, h), np.zeros((panel.n_series, h), dtype=np.bool_), None)
+
+
+def _gather(asof: AsOf, wanted: BoolArray, y: FloatArray | None) -> Rows:
     series, position = np.nonzero(wanted)
     features = catalogue(asof.panel, asof.plan)
-    x = np.empty((len(series), len(features)), dtype=np.float32)
-    for column, feature in enumerate(features):
-        value = np.asarray(feature.compute(asof))
-        if value.ndim == 1:
-            x[:, column] = value[series]
-        elif value.shape[0] == 1:
-            x[:, column] = value[0, position]
-        else:
-            x[:, column] = value[series, position]
     reference = asof.reference[series, position]
     unit, scale = asof.unit[series], asof.cube.scale[series]
     target = np.full(len(series), np.nan)
     if y is not None:
-        z = asof.cube.space.forward(y[series, position], scale)
-        target = (z - reference) / unit
-    cutoff = np.full(len(series), asof.known - 1)
-    return Rows(features, x, series, asof.steps[position], cutoff, reference, unit, scale, target)
+        target = (asof.cube.space.forward(y[series, position], scale) - reference) / unit
+    return Rows(
+        features=features,
+        x=_matrix(asof, features, series, position),
+        series=series,
+        step=asof.steps[position],
+        cutoff=np.full(len(series), asof.known - 1),
+        reference=reference,
+        unit=unit,
+        scale=scale,
+        target=target,
+    )
 
 
-def _concatenate(parts: list[Rows]) -> Rows:
-    def join(name: str) -> npt.NDArray[np.generic]:
-        return np.concatenate([getattr(part, name) for part in parts])
+def _matrix(asof: AsOf, features: Sequence[Feature], series: IntArray, position: IntArray) -> Float32Array:
+    """The features of the chosen cells, float32 ``[R, F]``; what float32 cannot hold is infinite."""
+    x = np.empty((len(series), len(features)), dtype=np.float32)
+    with np.errstate(over="ignore"):
+        for column, feature in enumerate(features):
+            value = np.asarray(feature.compute(asof))
+            if value.ndim == 1:
+                x[:, column] = value[series]
+            elif value.shape[0] == 1:
+                x[:, column] = value[0, position]
+            else:
+                x[:, column] = value[series, position]
+    return x
 
-    names = ("x", "series", "step", "cutoff", "reference", "unit", "scale", "target")
-    return Rows(parts[0].features, *(join(name) for name in names))  # type: ignore[arg-type]
+
+def _concatenate(parts: Sequence[Rows]) -> Rows:
+    return Rows(
+        features=parts[0].features,
+        x=np.concatenate([part.x for part in parts]),
+        series=np.concatenate([part.series for part in parts]),
+        step=np.concatenate([part.step for part in parts]),
+        cutoff=np.concatenate([part.cutoff for part in parts]),
+        reference=np.concatenate([part.reference for part in parts]),
+        unit=np.concatenate([part.unit for part in parts]),
+        scale=np.concatenate([part.scale for part in parts]),
+        target=np.concatenate([part.target for part in parts]),
+    )

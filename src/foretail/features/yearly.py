@@ -1,4 +1,4 @@
-"""The same season of years before, moved so that Easter and the days before Christmas fall where they fall this year."""
+"""The same season of years before, moved so that Easter and the days before Christmas fall as they do this year."""
 
 from __future__ import annotations
 
@@ -6,13 +6,18 @@ import numpy as np
 import numpy.typing as npt
 
 from foretail.core.frequency import Frequency
-from foretail.features.calendar import easter_days
+from foretail.features.calendar import easter_days, nearest_offset
 from foretail.features.cube import Sums
 
 __all__ = ["aligned_year_ago", "year_lag"]
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
+BoolArray = npt.NDArray[np.bool_]
+
+# days around Easter Sunday in which sales follow Easter and not the date; days away at which they no longer do
+_EASTER_BEFORE, _EASTER_AFTER, _EASTER_CLEAR = 14, 7, 21
+_CHRISTMAS_BEFORE, _CHRISTMAS_AFTER = 28, 6  # days around 25 December in which a weekday moved changes a week
 
 
 def year_lag(frequency: Frequency, steps: IntArray) -> IntArray:
@@ -39,36 +44,43 @@ def aligned_year_ago(sums: Sums, frequency: Frequency, days: IntArray, known: in
     if frequency.is_monthly:
         return sums.mean(plain, plain + 1, known)
     unit = 1 if frequency.is_daily else 7
-    source = plain.copy()
     easters = easter_days(days)
-    offset = _easter_offset(days[target], easters, unit)
-    near = (offset >= -14 // unit) & (offset <= 7 // unit)
-    # the shift between this Easter and the one before it, minus the lag already taken
-    this = np.array([easters[np.abs(easters - day).argmin()] for day in days[target]])
-    before = np.array([easters[easters < day].max() if (easters < day).any() else day for day in this])
-    moved = target - (this - before) // unit
-    source = np.where(near & (moved < known) & (before < this), moved, source)
+    offset = nearest_offset(days[target], easters, unit)
+    is_easter = (offset >= -_EASTER_BEFORE // unit) & (offset <= _EASTER_AFTER // unit)
+    moved = target - _easter_shift(days[target], easters) // unit
+    source = np.where(is_easter & (moved < known) & (moved < target), moved, plain)
     result = sums.mean(source, source + 1, known)
-    # an ordinary period whose year-ago twin was an Easter period: take its neighbours instead
     twin = np.clip(plain, 0, len(days) - 1)
-    stale = ~near & (np.abs(_easter_offset(days[twin], easters, unit)) <= 7 // unit) & (plain >= 0)
-    if stale.any():
-        reach = 21 // unit
-        sides = [sums.mean(plain + side, plain + side + 1, known) for side in (-reach, reach)]
-        both = np.where(np.isfinite(sides[0]) & np.isfinite(sides[1]), (sides[0] + sides[1]) / 2, sides[0])
-        result = np.where(stale[None, :] & np.isfinite(both), both, result)
-    if frequency.is_weekly:
-        share = _christmas_share(days[target])
-        earlier = sums.mean(plain - 1, plain, known)
-        shifted = (1 - share) * result + share * earlier
-        result = np.where((share > 0)[None, :] & np.isfinite(shifted), shifted, result)
-    return result
+    was_easter = np.abs(nearest_offset(days[twin], easters, unit)) <= _EASTER_AFTER // unit
+    result = _without_easter(result, sums, plain, ~is_easter & was_easter & (plain >= 0), known, unit)
+    return _with_christmas(result, sums, plain, days[target], known) if frequency.is_weekly else result
 
 
-def _easter_offset(days: IntArray, easters: IntArray, unit: int) -> IntArray:
-    distance = days[:, None] - easters[None, :]
-    nearest = np.take_along_axis(distance, np.abs(distance).argmin(1)[:, None], 1)[:, 0]
-    return nearest // unit
+def _easter_shift(days: IntArray, easters: IntArray) -> IntArray:
+    """Days from the Easter before the nearest one to the nearest one; 0 where no earlier one is known."""
+    this = np.abs(days[:, None] - easters[None, :]).argmin(1)
+    shift: IntArray = easters[this] - easters[np.maximum(this - 1, 0)]
+    return shift
+
+
+def _without_easter(
+    value: FloatArray, sums: Sums, plain: IntArray, stale: BoolArray, known: int, unit: int
+) -> FloatArray:
+    """An ordinary period whose year-ago twin was an Easter period takes the mean of two ordinary neighbours instead."""
+    if not stale.any():
+        return value
+    reach = _EASTER_CLEAR // unit
+    before, after = (sums.mean(plain + side, plain + side + 1, known) for side in (-reach, reach))
+    both = np.where(np.isfinite(before) & np.isfinite(after), (before + after) / 2, before)
+    return np.where(stale[None, :] & np.isfinite(both), both, value)
+
+
+def _with_christmas(value: FloatArray, sums: Sums, plain: IntArray, days: IntArray, known: int) -> FloatArray:
+    """Weeks around Christmas take a part of the week before their year-ago twin."""
+    share = _christmas_share(days)
+    earlier = sums.mean(plain - 1, plain, known)
+    shifted = (1 - share) * value + share * earlier
+    return np.where((share > 0)[None, :] & np.isfinite(shifted), shifted, value)
 
 
 def _christmas_share(days: IntArray) -> FloatArray:
@@ -78,11 +90,14 @@ def _christmas_share(days: IntArray) -> FloatArray:
     shopping days behind it.
     """
     share = np.zeros(len(days))
-    years = days.astype("datetime64[D]").astype("datetime64[Y]").astype(int) + 1970
-    for add in (0, 1):
-        christmas = np.array([np.datetime64(f"{year - add}-12-25", "D").astype(int) for year in years])
-        before = np.array([np.datetime64(f"{year - add - 1}-12-25", "D").astype(int) for year in years])
-        inside = (days - christmas >= -28) & (days - christmas <= 6)
-        moved = (christmas - before) - 364
-        share = np.where(inside, moved / 7.0, share)
+    year = days.astype("datetime64[D]").astype("datetime64[Y]").astype(np.int64)
+    for back in (0, 1):
+        christmas, before = _christmas(year - back), _christmas(year - back - 1)
+        inside = (days - christmas >= -_CHRISTMAS_BEFORE) & (days - christmas <= _CHRISTMAS_AFTER)
+        share = np.where(inside, (christmas - before - 364) / 7.0, share)
     return share
+
+
+def _christmas(year: IntArray) -> IntArray:
+    """Day number of 25 December; years are counted from 1970."""
+    return (year * 12 + 11).astype("datetime64[M]").astype("datetime64[D]").astype(np.int64) + 24

@@ -45,9 +45,7 @@ class Ensemble(Forecaster):
 
     def fit(self, panel: Panel, h: int) -> Self:
         common = {"random_state": self.random_state, "n_threads": self.n_threads}
-        self.members_ = {
-            name: make(name, **{**common, **self.params[name]}).fit(panel, h) for name in self.weights
-        }
+        self.members_ = {name: make(name, **{**common, **self.params[name]}).fit(panel, h) for name in self.weights}
         return self
 
     def predict(self, panel: Panel, h: int) -> Forecast:

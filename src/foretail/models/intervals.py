@@ -22,10 +22,16 @@ IntArray = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
 
 _SCALES = ("noise", "forecast", "both")
-_MIN_SCORES = 200  # a cell of (steps, group) with fewer borrows from wider ones
-_N_GROUPS = 5
-_N_STEP_CELLS = 6
-_WINDOW = {"D": 56, "W": 26, "M": 12}
+_MIN_SCORES = 200  # a cell of (steps, group) with fewer borrows from wider ones: the 2.5 % tail then rests on 5 scores
+_N_GROUPS = 5  # groups of series by size; more split the scores too thinly on the tables tried
+_SERIES_PER_GROUP = 40
+_N_STEP_CELLS = 6  # errors grow smoothly with the step: a few cells and a line between them say it all
+_WINDOW = {
+    "D": 56,
+    "W": 26,
+    "M": 12,
+}  # how big and noisy a series is: eight weeks, half a year, a year
+_LEAST_NOISE = 0.01  # share of the level; a constant series may change after all
 
 
 @dataclass(frozen=True)
@@ -52,7 +58,7 @@ class Size:
         noise = _mean_of_last(change, window)
         level = _positive(level)
         noise = np.where(np.isfinite(noise), noise, 0.5 * level)
-        return cls(level, np.maximum(noise, 0.01 * level))
+        return cls(level, np.maximum(noise, _LEAST_NOISE * level))
 
     def scale(self, y_hat: FloatArray, kind: str) -> FloatArray:
         """``[N, H]`` the scale of the error: of the series (``noise``), of the forecast, or their geometric mean."""
@@ -84,7 +90,7 @@ class Conformal:
     ----------
     levels : Q quantile levels, ascending. kind : which scale the errors were divided by.
     edges : level bounds of the scale groups, ascending. step_edges : first step of each step cell, ascending from 1.
-    scores : ``[step cells, groups, Q]``.
+    scores : ``[step cells, groups, Q]``. h : steps that were calibrated; later ones are taken as the last.
     """
 
     levels: tuple[float, ...]
@@ -92,20 +98,24 @@ class Conformal:
     edges: FloatArray
     step_edges: IntArray
     scores: FloatArray
+    h: int
 
     @classmethod
     def fit(cls, windows: Sequence[HeldBack], levels: Sequence[float], h: int) -> Self:
-        """Calibrate on held-back windows; the scale with the smallest pinball loss is taken."""
+        """Calibrate on held-back windows; the scale with the smallest pinball loss is taken.
+
+        Parameters
+        ----------
+        windows : at least one. Where none of them holds an observed open period there is nothing to measure, and the
+            quantiles are the forecast itself.
+        levels : quantile levels, ascending. h : steps to calibrate.
+        """
         levels = tuple(levels)
         edges = _group_edges(windows)
         step_edges = np.unique(np.linspace(1, h + 1, min(_N_STEP_CELLS, h) + 1)[:-1].astype(np.int64))
-        best: tuple[float, str, FloatArray] | None = None
-        for kind in _SCALES:
-            table, loss = _calibrate(windows, kind, levels, edges, step_edges)
-            if best is None or loss < best[0]:
-                best = (loss, kind, table)
-        assert best is not None  # noqa: S101  (there is at least one scale)
-        return cls(levels, best[1], edges, step_edges, best[2])
+        tables = {kind: _calibrate(windows, kind, levels, edges, step_edges) for kind in _SCALES}
+        kind = min(_SCALES, key=lambda name: tables[name][1])
+        return cls(levels, kind, edges, step_edges, tables[kind][0], h)
 
     def quantiles(self, y_hat: FloatArray, size: Size, *, non_negative: bool) -> FloatArray:
         """Quantiles around a forecast, ``[N, H, Q]``, ascending, not below 0 when the unit is not."""
@@ -113,7 +123,8 @@ class Conformal:
         cell = self._step_weights(y_hat.shape[1])
         # scores are interpolated between the middles of the step cells, so that intervals grow without jumps
         table = np.einsum("hc,cgq->ghq", cell, self.scores)
-        result = y_hat[..., None] + size.scale(y_hat, self.kind)[..., None] * table[group]
+        with np.errstate(over="ignore"):
+            result = y_hat[..., None] + size.scale(y_hat, self.kind)[..., None] * table[group]
         result = np.sort(result, axis=-1)
         return np.maximum(result, 0.0) if non_negative else result
 
@@ -125,16 +136,19 @@ class Conformal:
             "edges": self.edges,
             "step_edges": self.step_edges,
             "scores": self.scores,
+            "h": np.array(self.h),
         }
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, npt.NDArray[Any]]) -> Self:
         """Read what ``to_arrays`` gave."""
         levels = tuple(float(level) for level in arrays["levels"])
-        return cls(levels, str(arrays["kind"]), arrays["edges"], arrays["step_edges"], arrays["scores"])
+        edges, step_edges, scores = (arrays[name] for name in ("edges", "step_edges", "scores"))
+        return cls(levels, str(arrays["kind"]), edges, step_edges, scores, int(arrays["h"]))
 
     def _step_weights(self, h: int) -> FloatArray:
-        middle = self.step_edges + np.diff(np.append(self.step_edges, h + 1)) / 2 - 0.5
+        """``[h, step cells]`` share of each cell's scores in each step: all of one in its middle, mixed between."""
+        middle = self.step_edges + np.diff(np.append(self.step_edges, self.h + 1)) / 2 - 0.5
         step = np.arange(1, h + 1)
         return np.stack([np.interp(step, middle, unit) for unit in np.eye(len(middle))], axis=1)
 
@@ -144,10 +158,11 @@ def conformal_quantile(scores: FloatArray, level: float) -> float:
 
     Parameters
     ----------
-    scores : ascending.
+    scores : ascending, at least one. level : between 0 and 1; beyond the first or last score, that score.
     """
     n = len(scores)
-    rank = np.ceil((n + 1) * level) if level >= 0.5 else np.floor((n + 1) * level)
+    position = round((n + 1) * level, 9)  # 0.55 x 100 is 55, not 55.00000000000001
+    rank = np.ceil(position) if level >= 0.5 else np.floor(position)
     return float(scores[int(np.clip(rank, 1, n)) - 1])
 
 
@@ -159,19 +174,28 @@ def _calibrate(
     score, scale, group, cell = (np.concatenate(items) for items in zip(*parts, strict=True))
     table = np.zeros((len(step_edges), len(edges) + 1, len(levels)))
     loss = 0.0
-    everything = np.sort(score)
     for i in range(len(step_edges)):
         near = _widened(cell == i, cell, i)
         for j in range(len(edges) + 1):
-            inside = near & (group == j)
-            chosen = inside if inside.sum() >= _MIN_SCORES else near if near.sum() >= _MIN_SCORES else None
-            values = everything if chosen is None else np.sort(score[chosen])
-            table[i, j] = [conformal_quantile(values, level) for level in levels] if len(values) else 0.0
+            values = np.sort(score[_enough(near & (group == j), near)])
+            if len(values):
+                table[i, j] = [conformal_quantile(values, level) for level in levels]
             own = (cell == i) & (group == j)
-            error = score[own, None] - table[i, j]
-            level = np.array(levels)
-            loss += float((np.maximum(level * error, (level - 1) * error) * scale[own, None]).sum())
+            loss += _pinball(score[own], table[i, j], np.array(levels), scale[own])
     return table, loss
+
+
+def _enough(inside: BoolArray, near: BoolArray) -> BoolArray:
+    """The group's own scores if they are many, else those of all groups, else everything."""
+    for chosen in (inside, near):
+        if chosen.sum() >= _MIN_SCORES:
+            return chosen
+    return np.ones_like(inside)
+
+
+def _pinball(score: FloatArray, quantiles: FloatArray, levels: FloatArray, scale: FloatArray) -> float:
+    error = score[:, None] - quantiles
+    return float((np.maximum(levels * error, (levels - 1) * error) * scale[:, None]).sum())
 
 
 def _widened(inside: BoolArray, cell: IntArray, i: int) -> BoolArray:
@@ -186,8 +210,9 @@ def _widened(inside: BoolArray, cell: IntArray, i: int) -> BoolArray:
 def _scores(
     window: HeldBack, kind: str, edges: FloatArray, step_edges: IntArray
 ) -> tuple[FloatArray, FloatArray, IntArray, IntArray]:
-    used = np.isfinite(window.y) & ~window.closed & np.isfinite(window.y_hat)
+    """Score, scale, scale group and step cell of every observed open period of a window."""
     scale = window.size.scale(window.y_hat, kind)
+    used = np.isfinite(window.y) & ~window.closed & np.isfinite(window.y_hat) & (scale > 0)
     row, column = np.nonzero(used)
     group = np.searchsorted(edges, window.size.level[row], side="right")
     cell = np.searchsorted(step_edges, column + 1, side="right") - 1
@@ -196,7 +221,7 @@ def _scores(
 
 def _group_edges(windows: Sequence[HeldBack]) -> FloatArray:
     level = np.concatenate([window.size.level for window in windows])
-    n_groups = int(np.clip(len(level) // 40, 1, _N_GROUPS))
+    n_groups = int(np.clip(len(level) // _SERIES_PER_GROUP, 1, _N_GROUPS))
     return np.unique(np.quantile(level, np.linspace(0, 1, n_groups + 1)[1:-1])) if n_groups > 1 else np.empty(0)
 
 

@@ -10,38 +10,12 @@ import numpy as np
 import numpy.typing as npt
 
 from foretail.models.contract import Forecast, Forecaster, Tags
+from foretail.models.fallback import last_season
 from foretail.panel.panel import Panel
 
 __all__ = ["Drift", "HistoricAverage", "SeasonalNaive", "Zero", "last_season"]
 
 FloatArray = npt.NDArray[np.float64]
-
-
-def last_season(panel: Panel, h: int, season_length: int | None = None) -> FloatArray:
-    """The last observed value of the same position in the season, for each step.
-
-    Parameters
-    ----------
-    season_length : periods; that of the frequency when None. Shorter histories repeat their last value.
-
-    Returns
-    -------
-    ``[N, h]``, finite. Where no value of that position was observed: the mean of the last season observed; without any: 0.
-    """
-    season = min(season_length or panel.frequency.season_length, max(panel.n_periods, 1))
-    y = panel.y
-    n, length = y.shape
-    n_seasons = -(-length // season)
-    padded = np.full((n, n_seasons * season), np.nan)
-    padded[:, n_seasons * season - length :] = y
-    by_position = padded.reshape(n, n_seasons, season)
-    observed = np.isfinite(by_position)
-    newest = n_seasons - 1 - observed[:, ::-1].argmax(1)
-    value = np.take_along_axis(by_position, newest[:, None, :], 1)[:, 0]
-    count = np.isfinite(value).sum(1)
-    mean = np.where(count > 0, np.nansum(value, 1) / np.maximum(count, 1), 0.0)
-    value = np.where(np.isfinite(value), value, mean[:, None])
-    return value[:, np.arange(h) % season]
 
 
 class _Stateless(Forecaster):
@@ -54,13 +28,16 @@ class _Stateless(Forecaster):
         self.n_threads = n_threads
 
     def fit(self, panel: Panel, h: int) -> Self:  # noqa: ARG002  (nothing to learn)
+        """Nothing to learn."""
         return self
 
     def save(self, folder: Path) -> None:
-        (folder / "naive.json").write_text(json.dumps({"class": type(self).__name__}))
+        """Write ``naive.json``, which only says what it is."""
+        (folder / "naive.json").write_text(json.dumps({"class": type(self).__name__}), encoding="utf-8")
 
     @classmethod
     def load(cls, folder: Path) -> Self:  # noqa: ARG003  (nothing to read)
+        """A new one is as good."""
         return cls()
 
 
@@ -68,16 +45,18 @@ class SeasonalNaive(_Stateless):
     """Every step repeats the last observed value of its place in the season (7 days, 52 weeks, 12 months)."""
 
     def predict(self, panel: Panel, h: int) -> Forecast:
+        """The last season again."""
         return Forecast(last_season(panel, h))
 
 
 class HistoricAverage(_Stateless):
-    """Every step is the mean of the observed open periods of the last year."""
+    """Every step is the mean of the observed open periods of the last year (of all periods where it has none)."""
 
     def predict(self, panel: Panel, h: int) -> Forecast:
+        """The mean of the last year, at every step."""
         y = panel.y[:, -panel.frequency.year_length :]
-        open_y = np.where(panel.closed[:, : panel.n_periods][:, -panel.frequency.year_length :], np.nan, y)
-        mean = _mean(open_y, _mean(panel.y, np.zeros(panel.n_series)))
+        closed = panel.closed[:, : panel.n_periods][:, -y.shape[1] :]
+        mean = _mean(np.where(closed, np.nan, y), _mean(panel.y, np.zeros(panel.n_series)))
         return Forecast(np.repeat(mean[:, None], h, axis=1))
 
 
@@ -85,6 +64,7 @@ class Drift(_Stateless):
     """The line through the first and the last observed value, carried on; not below 0 where that makes no sense."""
 
     def predict(self, panel: Panel, h: int) -> Forecast:
+        """The line carried on."""
         row = np.arange(panel.n_series)
         known = panel.last >= 0
         first_y = np.where(known, panel.y[row, np.minimum(panel.first, panel.n_periods - 1)], 0.0)
@@ -99,6 +79,7 @@ class Zero(_Stateless):
     """No sales: the yardstick for series that have ended or hardly ever sell."""
 
     def predict(self, panel: Panel, h: int) -> Forecast:
+        """Nothing."""
         return Forecast(np.zeros((panel.n_series, h)))
 
 

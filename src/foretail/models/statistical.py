@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from foretail.execution.pool import cut, warm_pool
 from foretail.models.contract import Forecast, Forecaster, Tags
-from foretail.models.naive import last_season
+from foretail.models.fallback import answered
 from foretail.panel.panel import Panel
 
 __all__ = ["Theta"]
@@ -21,10 +21,13 @@ FloatArray = npt.NDArray[np.float64]
 
 _MAX_SEASONS = {"D": 40, "W": 5, "M": 15}  # history beyond this changes no Theta forecast and costs time
 _MIN_ROWS = 200  # fewer series are done before a worker has started
+_EXPLODED = 100.0  # times the largest value of a series
 
 
 class Theta(Forecaster):
     """Optimised Theta (statsforecast), one model per series, gaps filled with the same place of the season before.
+
+    Source: Fiorucci et al. (2016), *Models for optimising the theta method*.
 
     Parameters
     ----------
@@ -39,58 +42,65 @@ class Theta(Forecaster):
         self.n_threads = n_threads
 
     def fit(self, panel: Panel, h: int) -> Self:  # noqa: ARG002  (a local model is fitted where it predicts)
+        """Nothing: a local model is fitted where it predicts."""
         return self
 
     def predict(self, panel: Panel, h: int) -> Forecast:
+        """One Theta per series; those it cannot answer get the last season and the reason."""
         season = panel.frequency.season_length
-        keep = _MAX_SEASONS[panel.spec.freq[0]] * season
-        y = panel.y[:, -keep:]
-        y_hat = last_season(panel, h)
+        y = panel.y[:, -_MAX_SEASONS[panel.frequency.code[0]] * season :]
+        y_hat = np.zeros((panel.n_series, h))
         reasons: dict[int, str] = {}
-        work = cut([y], self.n_threads)
-        for outcome in warm_pool(self.n_threads).map(partial(_theta, season=season, h=h), work, min_rows=_MIN_ROWS):
+        task = partial(_theta, season=season, h=h)
+        for outcome in warm_pool(self.n_threads).map(task, cut([y], self.n_threads), min_rows=_MIN_ROWS):
             if outcome.value is None:
                 reasons[outcome.start] = f"theta failed: {outcome.reason}"
                 continue
-            found, why = outcome.value
-            rows = outcome.start + np.arange(outcome.n)
-            good = np.isfinite(found).all(1)
-            y_hat[rows[good]] = found[good]
-            reasons |= {outcome.start + row: reason for row, reason in why.items()}
-        return Forecast(np.maximum(y_hat, 0.0) if panel.spec.non_negative else y_hat, reasons=reasons)
+            y_hat[outcome.start : outcome.start + outcome.n] = outcome.value[0]
+            reasons |= {outcome.start + row: why for row, why in outcome.value[1].items()}
+        return answered(y_hat, panel, reasons)
 
     def save(self, folder: Path) -> None:
-        (folder / "theta.json").write_text(json.dumps({"family": "theta"}))
+        """Write ``theta.json``; nothing is learned."""
+        (folder / "theta.json").write_text(json.dumps({"family": "theta"}), encoding="utf-8")
 
     @classmethod
     def load(cls, folder: Path) -> Self:  # noqa: ARG003  (nothing is learned)
+        """A new one is as good."""
         return cls()
 
 
 def _theta(y: FloatArray, *, season: int, h: int) -> tuple[FloatArray, dict[int, str]]:
-    """Forecasts ``[rows, h]`` (NaN where it failed) and the reasons by row."""
-    from statsforecast.models import OptimizedTheta
-
-    result = np.full((len(y), h), np.nan)
+    """Forecasts ``[rows, h]`` (0 where it failed) and the reasons by row."""
+    result = np.zeros((len(y), h))
     reasons: dict[int, str] = {}
     for row, values in enumerate(y):
-        seen = np.flatnonzero(np.isfinite(values))
-        if len(seen) < Theta.tags.min_periods:
-            reasons[row] = "too short for theta"
-            continue
-        history = _filled(values[seen[0] :], season)
-        length = season if len(history) >= 2 * season else 1
-        scale = float(np.abs(history).mean()) or 1.0
-        try:
-            mean = OptimizedTheta(season_length=length).forecast(history / scale, h=h)["mean"] * scale
-        except (ValueError, ArithmeticError, RuntimeError, IndexError, TypeError) as error:
-            reasons[row] = f"theta failed: {type(error).__name__}"
-            continue
-        if not np.isfinite(mean).all() or np.abs(mean).max() > 100 * max(np.abs(history).max(), 1e-300):
-            reasons[row] = "theta exploded"
-            continue
-        result[row] = mean
+        found = _theta_of(values, season, h)
+        if isinstance(found, str):
+            reasons[row] = found
+        else:
+            result[row] = found
     return result, reasons
+
+
+def _theta_of(values: FloatArray, season: int, h: int) -> FloatArray | str:
+    """The forecast ``[h]`` of one series, or why there is none."""
+    from statsforecast.models import OptimizedTheta  # heavy
+
+    seen = np.flatnonzero(np.isfinite(values))
+    if len(seen) < Theta.tags.min_periods:
+        return "too short for theta"
+    history = _filled(values[seen[0] :], season)
+    scale = float(np.abs(history).mean()) or 1.0
+    model = OptimizedTheta(season_length=season if len(history) >= 2 * season else 1)
+    try:
+        with np.errstate(all="ignore"):
+            mean: FloatArray = model.forecast(history / scale, h=h)["mean"] * scale
+    except (ValueError, ArithmeticError, RuntimeError, IndexError, TypeError) as error:
+        return f"theta failed: {type(error).__name__}"
+    if not np.isfinite(mean).all() or np.abs(mean).max() > _EXPLODED * max(np.abs(history).max(), 1e-300):
+        return "theta exploded"
+    return mean
 
 
 def _filled(values: FloatArray, season: int) -> FloatArray:

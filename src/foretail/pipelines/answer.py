@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import polars as pl
@@ -10,13 +10,33 @@ import polars as pl
 from foretail.forecasts.frame import forecast_frame
 from foretail.models.contract import Forecaster
 from foretail.models.intervals import Conformal, Size
-from foretail.panel.build import PanelBuild
+from foretail.panel.panel import Panel
 
-__all__ = ["answer"]
+__all__ = ["Wanted", "answer"]
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What to forecast.
+
+    Attributes
+    ----------
+    panel : ends at the cutoff. requested : ``unique_id, ds, step``, one row per answer.
+    cold : requested series that were never observed: ``unique_id``, the key and the static columns.
+    """
+
+    panel: Panel
+    requested: pl.DataFrame
+    cold: pl.DataFrame
+
+    @property
+    def series(self) -> pl.DataFrame:
+        """Key and static columns of every series that is answered."""
+        return pl.concat([self.panel.series, self.cold], how="diagonal_relaxed")
 
 
 def answer(
-    build: PanelBuild,
+    wanted: Wanted,
     model: Forecaster,
     intervals: Conformal,
     *,
@@ -28,10 +48,10 @@ def answer(
 
     Parameters
     ----------
-    build : the panel to forecast from and the rows to answer. label : the model's name in the rows.
+    wanted : the panel to forecast from and the rows to answer. label : the model's name in the rows.
     levels : quantile levels of the answer, a subset of those calibrated.
     """
-    panel = build.panel
+    panel = wanted.panel
     h = panel.spec.horizon
     point = model.predict(panel, h)
     every = intervals.quantiles(point.y_hat, Size.of(panel), non_negative=panel.spec.non_negative)
@@ -40,9 +60,9 @@ def answer(
     return forecast_frame(
         panel,
         forecast,
-        requested=build.requested,
+        requested=wanted.requested,
         model=label,
         model_version=model_version,
         levels=levels,
-        cold=build.cold,
+        cold=wanted.cold,
     )

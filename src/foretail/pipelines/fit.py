@@ -7,20 +7,17 @@ import re
 import secrets
 import shutil
 from dataclasses import dataclass, replace
-from pathlib import Path
-
-import numpy as np
 
 import foretail
 from foretail.backtest.run import ENSEMBLE, Backtest
 from foretail.core.errors import PromotionRefused, RegistryError
 from foretail.core.settings import Settings
+from foretail.features.asof import Plan
 from foretail.features.catalogue import catalogue
 from foretail.models.contract import Forecaster
 from foretail.models.families import make
-from foretail.models.intervals import Conformal
 from foretail.pipelines.prepare import Prepared
-from foretail.registry.bundle import Bundle, write_bundle
+from foretail.registry.bundle import Bundle, read_info, write_bundle
 from foretail.registry.gate import Contender
 from foretail.registry.info import BundleInfo, FamilyTree
 from foretail.registry.versions import Registry
@@ -37,12 +34,14 @@ class Registered:
     Attributes
     ----------
     version : ``name/number``, or ``unregistered`` when the registry could not be reached.
-    promoted : it is the champion now. decision : what the gate (or the registry's failure) said, one line or more.
+    promoted : it is the champion now. is_refused : the gate said no.
+    decision : what the gate (or the registry's failure) said, one line or more.
     """
 
     version: str
     promoted: bool
     decision: str
+    is_refused: bool = False
 
 
 def fit_chosen(prepared: Prepared, result: Backtest, settings: Settings) -> Forecaster:
@@ -59,7 +58,7 @@ def register(prepared: Prepared, result: Backtest, model: Forecaster, settings: 
     """Write the bundle, log it, ask the gate; a registry that cannot be reached costs the version, not the run."""
     name = model_name(prepared.panel.spec.name)
     folder = settings.home / "unlogged" / f"{name}-{secrets.token_hex(6)}"
-    write_bundle(folder, Bundle(_info(prepared, result, model), model, prepared.panel, _arrays(result.intervals)))
+    write_bundle(folder, Bundle(_info(prepared, result, model), model, prepared.panel, result.intervals.to_arrays()))
     registry = Registry(settings)
     try:
         version = registry.log(folder, name)
@@ -70,7 +69,7 @@ def register(prepared: Prepared, result: Backtest, model: Forecaster, settings: 
     try:
         decision = registry.promote(name, version.version, rescored=_champion_rescored(registry, name, result))
     except PromotionRefused as error:
-        return Registered(label, False, str(error))
+        return Registered(label, False, str(error), is_refused=True)
     return Registered(label, True, decision.to_text())
 
 
@@ -102,22 +101,18 @@ def _info(prepared: Prepared, result: Backtest, model: Forecaster) -> BundleInfo
 def _tree(result: Backtest) -> FamilyTree:
     if result.chosen != ENSEMBLE:
         return FamilyTree(result.chosen)
-    return FamilyTree(ENSEMBLE, members=tuple(FamilyTree(name, weight=weight) for name, weight in result.weights.items()))
+    return FamilyTree(
+        ENSEMBLE, members=tuple(FamilyTree(name, weight=weight) for name, weight in result.weights.items())
+    )
 
 
-def _plan_of(model: Forecaster):  # type: ignore[no-untyped-def]
+def _plan_of(model: Forecaster) -> Plan | None:
     members = getattr(model, "members_", {"": model}).values()
     return next((member.plan_ for member in members if hasattr(member, "plan_")), None)
 
 
-def _arrays(intervals: Conformal) -> dict[str, np.ndarray]:  # type: ignore[type-arg]
-    return intervals.to_arrays()
-
-
 def _champion_rescored(registry: Registry, name: str, result: Backtest) -> Contender | None:
     """The champion's recipe on this backtest's windows, if its families took part."""
-    from foretail.registry.bundle import read_info
-
     champion = registry.champion(name)
     if champion is None:
         return None

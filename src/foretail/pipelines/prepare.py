@@ -82,7 +82,7 @@ def backtest_prepared(prepared: Prepared, settings: Settings, progress: Progress
         prepared.candidates,
         levels=request.quantiles,
         seed=request.seed,
-        n_threads=settings.n_workers,
+        n_workers=settings.n_workers,
         budget_s=request.budget_s,
         progress=progress,
     )

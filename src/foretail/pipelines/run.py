@@ -1,9 +1,8 @@
-"""run: the main job: check, backtest, select, train, forecast, report; all of its files appear together or not at all."""
+"""run: the main job: check, backtest, select, train, forecast, report; its files appear together or not at all."""
 
 from __future__ import annotations
 
 import datetime as dt
-import json
 import platform
 import secrets
 import shlex
@@ -15,7 +14,6 @@ from typing import Any
 
 import polars as pl
 
-import foretail
 from foretail.backtest.result import Leaderboard
 from foretail.backtest.run import NAIVE, Backtest
 from foretail.core.progress import Progress, Silent
@@ -24,7 +22,8 @@ from foretail.core.settings import Settings
 from foretail.forecasts.frame import user_frame
 from foretail.forecasts.output import Writer, write_outputs
 from foretail.models.contract import Forecaster
-from foretail.pipelines.answer import answer
+from foretail.pipelines.answer import Wanted, answer
+from foretail.pipelines.documents import json_text
 from foretail.pipelines.fit import Registered, fit_chosen, register
 from foretail.pipelines.prepare import Prepared, backtest_prepared, prepare
 from foretail.pipelines.request import Request
@@ -119,16 +118,16 @@ def run_request(request: Request, out: Path, settings: Settings, progress: Progr
     with log.stage("register"):
         registered = register(prepared, result, model, settings)
     with log.stage("forecast"):
+        wanted = Wanted(prepared.panel, prepared.build.requested, prepared.build.cold)
         frame = answer(
-            prepared.build,
+            wanted,
             model,
             result.intervals,
             label=result.chosen,
             model_version=registered.version,
             levels=request.quantiles,
         )
-        series = pl.concat([prepared.panel.series, prepared.build.cold], how="diagonal_relaxed")
-        shown = user_frame(frame, prepared.panel.spec, series)
+        shown = user_frame(frame, prepared.panel.spec, wanted.series)
         write_forecasts(open_warehouse(settings.warehouse), frame, dataset=prepared.panel.spec.name, run_id=run_id)
     summary = _summary(prepared, result, registered, frame, run_id)
     with log.stage("report"):
@@ -170,12 +169,12 @@ def _files(
 
     def run_json(path: Path) -> None:
         summary["stages"] = log.stages
-        path.write_text(_json(summary), encoding="utf-8")
+        path.write_text(json_text(summary), encoding="utf-8")
 
     return {
         "forecasts.parquet": shown.write_parquet,
         "forecasts.csv": shown.write_csv,
-        "leaderboard.json": lambda path: path.write_text(_json(result.leaderboard.to_dict()), encoding="utf-8"),
+        "leaderboard.json": lambda path: path.write_text(json_text(result.leaderboard.to_dict()), encoding="utf-8"),
         "backtest.parquet": result.frame.write_parquet,
         "report.html": report,
         "run.json": run_json,
@@ -236,10 +235,8 @@ def _command(request: Request) -> str:
         if field.name == "table" or value == default or value in (None, ()):
             continue
         name = "budget" if field.name == "budget_s" else field.name
-        text = ",".join(map(str, value)) if isinstance(value, tuple) else f"{value:g}s" if name == "budget" else str(value)
+        text = (
+            ",".join(map(str, value)) if isinstance(value, tuple) else f"{value:g}s" if name == "budget" else str(value)
+        )
         words += [f"--{name}", text]
     return shlex.join(words)
-
-
-def _json(values: Mapping[str, Any]) -> str:
-    return json.dumps(values, indent=1, ensure_ascii=False, allow_nan=False, default=str) + "\n"

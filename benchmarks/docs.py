@@ -1,0 +1,88 @@
+"""docs/benchmarks.md from the results of the benchmarks: no figure in it is typed by hand.
+
+python -m benchmarks.docs
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.machine import MACHINES, read_machines
+from benchmarks.table import RESULTS
+
+__all__ = ["PAGE", "main", "page"]
+
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "benchmarks.md"
+
+_INTRODUCTION = """\
+# Benchmarks
+
+Written by `python -m benchmarks.docs` from what the benchmarks printed; run one with `make bench-NAME`. The peer of a
+line ran on the same machine; a ratio is ours to the peer's, so below 1 is less of it.
+"""
+_HEADER = ("work", "value", "unit", "peer", "peer's value", "ratio", "goal", "met")
+
+
+def main() -> None:
+    """Write the page."""
+    PAGE.write_text(page(RESULTS), encoding="utf-8")
+    print(f"wrote {PAGE}")
+
+
+def page(results: Path) -> str:
+    """The page as Markdown: one section per ``NAME.json`` in ``results``, by name, with the machine it ran on."""
+    machines = read_machines(results)
+    files = sorted(path for path in results.glob("*.json") if path.name != MACHINES)
+    sections = [_section(path, machines.get(path.stem)) for path in files]
+    return "\n".join([_INTRODUCTION, *(sections or ["No benchmark has run yet.\n"])])
+
+
+def _section(path: Path, ran: Mapping[str, str] | None) -> str:
+    lines = json.loads(path.read_text(encoding="utf-8"))
+    where = f"{ran['date']}, on {ran['machine']}." if ran else "The machine was not noted: run it again."
+    about = _about(path.stem)
+    parts = [
+        f"## {path.stem}",
+        "",
+        *([about, ""] if about else []),
+        f"`make bench-{path.stem}`, {where}",
+        "",
+        _table(lines),
+    ]
+    return "\n".join(parts) + "\n"
+
+
+def _about(name: str) -> str:
+    """First paragraph of the benchmark's module docstring; "" where there is no such module."""
+    path = Path(__file__).with_name(f"{name}.py")
+    if not path.exists():
+        return ""
+    text = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+    return " ".join(text.partition("\n\n")[0].split())
+
+
+def _table(lines: Sequence[Mapping[str, Any]]) -> str:
+    rows = [_HEADER, ("---", "---:", "---", "---", "---:", "---:", "---", "---"), *(_row(line) for line in lines)]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def _row(line: Mapping[str, Any]) -> tuple[str, ...]:
+    met = {True: "yes", False: "**no**", None: ""}[line["met"]]
+    numbers = {key: _number(line[key]) for key in ("value", "peer_value", "ratio")}
+    texts = {key: str(line[key]).replace("|", "\\|") for key in ("work", "unit", "peer", "goal")}
+    return (
+        *(texts["work"], numbers["value"], texts["unit"], texts["peer"]),
+        *(numbers["peer_value"], numbers["ratio"], texts["goal"], met),
+    )
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.4g}"
+
+
+if __name__ == "__main__":
+    main()

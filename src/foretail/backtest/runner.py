@@ -1,0 +1,210 @@
+"""Fits families over windows, several at a time where there are processes to spare; a family that fails says why."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from foretail.backtest.result import Window
+from foretail.execution.pool import Chunk, warm_pool
+from foretail.models.families import family_class, make
+from foretail.models.naive import last_season
+from foretail.panel.panel import Panel
+
+__all__ = ["Candidate", "FamilyResult", "run_families"]
+
+logger = logging.getLogger(__name__)
+
+FloatArray = npt.NDArray[np.float64]
+
+OUT_OF_TIME = "out of time"
+_REFIT_GROWTH = 1.15  # a global model is fitted again once its history has grown by this much
+_SMALL = 300_000  # cells of a panel below which starting processes costs more than it saves
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A family that takes part, with its parameters."""
+
+    family: str
+    params: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class FamilyResult:
+    """What a family did.
+
+    Attributes
+    ----------
+    forecasts : per window position ``[N, h]``; where the family failed, the last season.
+    seconds : of all its fits and predictions. failures : ``{reason: series or windows}``.
+    is_out : it failed as a whole somewhere and cannot be chosen.
+    """
+
+    forecasts: dict[int, FloatArray] = field(default_factory=dict)
+    seconds: float = 0.0
+    failures: Counter[str] = field(default_factory=Counter)
+    is_out: bool = False
+
+
+@dataclass(frozen=True)
+class _Job:
+    """One fit and the windows it answers, as positions and windows."""
+
+    candidate: Candidate
+    windows: tuple[tuple[int, Window], ...]
+
+
+@dataclass(frozen=True)
+class _Done:
+    job: _Job
+    forecasts: tuple[FloatArray, ...]
+    reasons: Mapping[str, int]
+    seconds: float
+    error: str | None
+
+
+def run_families(
+    panel: Panel,
+    h: int,
+    candidates: Sequence[Candidate],
+    windows: Sequence[Window],
+    *,
+    seed: int,
+    n_workers: int,
+    deadline: float | None,
+    advance: Callable[[int], None],
+) -> dict[str, FamilyResult]:
+    """Every candidate on every window.
+
+    Parameters
+    ----------
+    deadline : `time.monotonic` moment after which no further fit is begun; None for no limit.
+    advance : told the number of windows done.
+
+    Returns
+    -------
+    Results by family; each holds a forecast for every window.
+    """
+    results = {candidate.family: FamilyResult() for candidate in candidates}
+    longest = dict.fromkeys(results, 0.0)
+
+    def wanted(job: _Job) -> bool:
+        result = results[job.candidate.family]
+        late = deadline is not None and time.monotonic() + longest[job.candidate.family] > deadline
+        if late and not result.is_out:
+            result.is_out = True
+            result.failures[OUT_OF_TIME] += 1
+        return not result.is_out
+
+    for done in _done(panel, h, _jobs(candidates, windows), seed, n_workers, wanted):
+        family = done.job.candidate.family
+        result = results[family]
+        result.seconds += done.seconds
+        result.failures.update(done.reasons)
+        longest[family] = max(longest[family], done.seconds)
+        if done.error:
+            logger.warning("%s failed at %s: %s", family, done.job.windows[0][1].cutoff, done.error)
+            result.failures[done.error] += len(done.job.windows)
+            result.is_out = True
+        for (position, _), y_hat in zip(done.job.windows, done.forecasts, strict=False):
+            result.forecasts[position] = y_hat
+        advance(len(done.job.windows))
+    for position, window in enumerate(windows):
+        missing = [result for result in results.values() if position not in result.forecasts]
+        fallback = _last_season(panel, window, h) if missing else None
+        for result in missing:
+            assert fallback is not None  # noqa: S101  (made just above)
+            result.forecasts[position] = fallback
+    return results
+
+
+def _jobs(candidates: Sequence[Candidate], windows: Sequence[Window]) -> list[_Job]:
+    """Local families window by window; global ones are fitted again only when their history has grown."""
+    jobs = []
+    for candidate in candidates:
+        local = family_class(candidate.family).tags.local
+        group: list[tuple[int, Window]] = []
+        for position, window in enumerate(windows):
+            if group and (local or window.n_periods >= _REFIT_GROWTH * group[0][1].n_periods):
+                jobs.append(_Job(candidate, tuple(group)))
+                group = []
+            group.append((position, window))
+        jobs.append(_Job(candidate, tuple(group)))
+    return jobs
+
+
+def _done(
+    panel: Panel, h: int, jobs: Sequence[_Job], seed: int, n_workers: int, wanted: Callable[[_Job], bool]
+) -> Iterator[_Done]:
+    """Local families here (they share out their series themselves), global ones side by side, one thread each."""
+    shared = n_workers > 1 and panel.y.size > _SMALL
+    here = [job for job in jobs if not shared or family_class(job.candidate.family).tags.local]
+    for job in here:
+        if wanted(job):
+            yield _work(panel, h, {"random_state": seed, "n_threads": n_workers}, job)
+    there = [job for job in jobs if job not in here]
+    function = partial(_work_all, panel, h, {"random_state": seed, "n_threads": 1})
+    while there:
+        batch = [job for job in there[:n_workers] if wanted(job)]
+        there = there[n_workers:]
+        for outcome in warm_pool(n_workers).map(function, [Chunk(i, ([job],)) for i, job in enumerate(batch)]):
+            if outcome.value is None:
+                yield _Done(batch[outcome.start], (), {}, 0.0, outcome.reason or "failed")
+            else:
+                yield from outcome.value
+
+
+def _work_all(panel: Panel, h: int, common: dict[str, Any], jobs: Sequence[_Job]) -> list[_Done]:
+    return [_work(panel, h, common, job) for job in jobs]
+
+
+def _work(panel: Panel, h: int, common: dict[str, Any], job: _Job) -> _Done:
+    start = time.monotonic()
+    forecasts: list[FloatArray] = []
+    reasons: Counter[str] = Counter()
+    error = None
+    try:
+        model = None
+        for _, window in job.windows:
+            past = panel.as_of(window.n_periods, h)
+            begun = _begun(past)
+            seen = past.select(begun)
+            if model is None:
+                model = make(job.candidate.family, **{**common, **job.candidate.params}).fit(seen, h)
+            forecast = model.predict(seen, h)
+            reasons.update(forecast.reasons.values())
+            y_hat = np.where(np.isfinite(forecast.y_hat), forecast.y_hat, last_season(seen, h))
+            forecasts.append(_placed(y_hat, begun, window.h))
+    except (KeyboardInterrupt, SystemExit, MemoryError):
+        raise
+    except Exception as failure:  # a family that fails is a row of the leaderboard, not the end of the run
+        logger.debug("%s failed", job.candidate.family, exc_info=True)
+        error = f"{type(failure).__name__}: {failure}".splitlines()[0][:160]
+    return _Done(job, tuple(forecasts), dict(reasons), time.monotonic() - start, error)
+
+
+def _last_season(panel: Panel, window: Window, h: int) -> FloatArray:
+    past = panel.as_of(window.n_periods, h)
+    begun = _begun(past)
+    return _placed(last_season(past.select(begun), h), begun, window.h)
+
+
+def _begun(past: Panel) -> npt.NDArray[np.bool_]:
+    """Series with an observation by then."""
+    return np.asarray(past.observed.any(axis=1))
+
+
+def _placed(y_hat: FloatArray, begun: npt.NDArray[np.bool_], h: int) -> FloatArray:
+    """``[N, h]`` of every series; NaN for those that had not begun."""
+    placed = np.full((len(begun), h), np.nan)
+    placed[begun] = y_hat[:, :h]
+    return placed

@@ -1,0 +1,112 @@
+"""What is decided about a panel once, before any feature is computed: it becomes a part of the model."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from foretail.features.calendar import calendar_of
+from foretail.features.cells import CellPlan, plan_cells
+from foretail.features.cube import Cube, group_codes
+from foretail.features.profile import best_grouping
+from foretail.features.space import Space
+from foretail.panel.panel import Panel
+
+__all__ = ["Plan", "plan_features"]
+
+_MAX_GROUPS = 200  # a column with more values is an id rather than a group
+_MAX_FLAG_LEVELS = 6  # a covariate with more values is a quantity rather than a flag
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What was decided about a panel before its features are computed; part of the model.
+
+    Attributes
+    ----------
+    space : ``log`` or ``level``. cells : weekday x flag cells. groups : key and static columns used for group levels.
+    profile_group : the column whose groups share the shape of a year; "" for all series.
+    codes : per text key or static column, its values in code order (unseen values are missing).
+    flags : known covariates with few values, for which distances to changes are features.
+    has_years : whether the history is long enough for features of the year before.
+    has_closed : whether closed days are known, for which distances are features.
+    categories : per covariate that holds text, its texts in code order (unseen texts are missing).
+    """
+
+    space: str
+    cells: CellPlan
+    groups: tuple[str, ...] = ()
+    profile_group: str = ""
+    codes: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    flags: tuple[str, ...] = ()
+    has_years: bool = True
+    has_closed: bool = False
+    categories: dict[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, as JSON can hold them."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Plan:
+        """Read what ``to_dict`` wrote, from JSON."""
+        cells = values["cells"]
+        return cls(
+            space=values["space"],
+            cells=CellPlan(tuple(cells["flags"]), tuple(tuple(item) for item in cells["values"]), cells["n_phases"]),
+            groups=tuple(values["groups"]),
+            profile_group=values["profile_group"],
+            codes={name: tuple(items) for name, items in values["codes"].items()},
+            flags=tuple(values["flags"]),
+            has_years=values["has_years"],
+            has_closed=values["has_closed"],
+            categories={name: tuple(items) for name, items in values["categories"].items()},
+        )
+
+
+def plan_features(panel: Panel, space: Space) -> Plan:
+    """Decide cells, groups and codes from the history of a panel."""
+    calendar = calendar_of(panel.frequency, panel.start, panel.closed.shape[1], panel.spec.country)
+    groups = _groups(panel)
+    return Plan(
+        space=space.name,
+        cells=plan_cells(panel, Cube.of(panel, space).z, calendar.phase),
+        groups=groups,
+        profile_group=_profile_group(panel, groups),
+        codes=_codes(panel),
+        flags=tuple(item.name for item in panel.known if _is_flag(item.values[:, : panel.n_periods])),
+        has_years=panel.n_periods >= panel.frequency.year_length // 2,
+        has_closed=bool(panel.closed.any()),
+        categories={item.name: item.categories for item in (*panel.known, *panel.past) if item.categories},
+    )
+
+
+def _groups(panel: Panel) -> tuple[str, ...]:
+    """Columns with several values, each shared by two series or more on average."""
+    most = min(_MAX_GROUPS, panel.n_series // 2)
+    columns = (*panel.spec.keys, *panel.spec.static)
+    return tuple(name for name in columns if 2 <= panel.series[name].n_unique() <= most)
+
+
+def _profile_group(panel: Panel, groups: tuple[str, ...]) -> str:
+    year = panel.frequency.year_length
+    if panel.n_periods < year:
+        return ""
+    everything = {"": np.zeros(panel.n_series, dtype=np.int64)}
+    return best_grouping(panel.y[:, -year:], everything | {name: group_codes(panel, name) for name in groups})
+
+
+def _codes(panel: Panel) -> dict[str, tuple[str, ...]]:
+    columns = {name: panel.series[name] for name in (*panel.spec.keys, *panel.spec.static)}
+    return {
+        name: tuple(sorted(values.drop_nulls().cast(str).unique().to_list()))
+        for name, values in columns.items()
+        if not values.dtype.is_float() and values.n_unique() > 1
+    }
+
+
+def _is_flag(values: npt.NDArray[np.float32]) -> bool:
+    return 2 <= len(np.unique(values[np.isfinite(values)])) <= _MAX_FLAG_LEVELS

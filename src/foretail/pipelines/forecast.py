@@ -1,0 +1,114 @@
+"""forecast: answer from a registered version or a bundle, on the sales it was fitted on or on newer ones."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from foretail.core.columns import DS, STEP, UNIQUE_ID
+from foretail.core.errors import UsageError
+from foretail.core.progress import Progress
+from foretail.core.settings import Settings
+from foretail.forecasts.frame import user_frame
+from foretail.forecasts.output import write_outputs
+from foretail.models.intervals import Conformal
+from foretail.panel.build import build_panel
+from foretail.panel.panel import Panel
+from foretail.pipelines.answer import Wanted, answer
+from foretail.registry.bundle import Bundle, read_bundle
+from foretail.registry.versions import Registry
+from foretail.sources.files import read_frame
+from foretail.sources.table import Table
+from foretail.warehouse.database import open_warehouse
+from foretail.warehouse.forecasts import write_forecasts
+
+__all__ = ["forecast_version"]
+
+
+def forecast_version(
+    model: str,
+    *,
+    table: str | None,
+    future: str | None,
+    horizon: int | None,
+    out: Path,
+    settings: Settings,
+    progress: Progress,
+) -> pl.DataFrame:
+    """Forecast without fitting anything.
+
+    Parameters
+    ----------
+    model : ``name`` (its champion), ``name@alias``, ``name/version``, or the folder of a bundle.
+    table : newer sales with the columns of the version's spec; None forecasts from those in the bundle.
+    future : keys, dates and known covariates, with ``table``. horizon : steps, at most those it was fitted for.
+
+    Returns
+    -------
+    The user's own key and time columns, then the forecast contract; also ``forecasts.parquet`` and ``.csv`` in ``out``,
+    and in the warehouse.
+    """
+    with progress.stage("load"):
+        folder, label = _locate(model, settings)
+        bundle = read_bundle(folder)
+        wanted = _wanted(bundle, table, future, horizon)
+    with progress.stage("forecast"):
+        frame = answer(
+            wanted,
+            bundle.model,
+            Conformal.from_arrays(bundle.calibration),
+            label=bundle.info.model,
+            model_version=label,
+            levels=bundle.info.levels,
+        )
+        shown = user_frame(frame, wanted.panel.spec, wanted.series)
+        run_id = secrets.token_hex(8)
+        write_forecasts(open_warehouse(settings.warehouse), frame, dataset=wanted.panel.spec.name, run_id=run_id)
+        write_outputs(out, {"forecasts.parquet": shown.write_parquet, "forecasts.csv": shown.write_csv})
+    return shown
+
+
+def _locate(model: str, settings: Settings) -> tuple[Path, str]:
+    """The bundle's folder and the version's label."""
+    if (Path(model) / "bundle.json").exists():
+        return Path(model), Path(model).name
+    name, at, version = model.partition("@")
+    if not at:
+        name, _, version = model.partition("/")
+    registry = Registry(settings)
+    number = registry.show(name, version or "champion").version
+    return registry.fetch(name, number), f"{name}/{number}"
+
+
+def _wanted(bundle: Bundle, table: str | None, future: str | None, horizon: int | None) -> Wanted:
+    spec = bundle.info.spec
+    h = horizon or spec.horizon
+    if h > bundle.info.horizon:
+        raise UsageError(
+            f"the version answers {bundle.info.horizon} steps, not {h}.\n  where: --horizon\n"
+            f"  fix:   --horizon {bundle.info.horizon} or fewer, or train with the longer horizon"
+        )
+    spec = spec.but(horizon=h)
+    if table is None:
+        if future:
+            raise UsageError("--future goes with --table.\n  where: --future\n  fix:   give the sales up to now too")
+        return _stored(replace(bundle.panel, spec=spec), h)
+    build = build_panel(Table(read_frame(table), spec, read_frame(future) if future else None), horizon=h)
+    return Wanted(build.panel, build.requested, build.cold)
+
+
+def _stored(panel: Panel, h: int) -> Wanted:
+    """The sales in the bundle, every series asked for h steps."""
+    n = panel.n_series
+    requested = pl.DataFrame(
+        {
+            UNIQUE_ID: panel.series[UNIQUE_ID].gather(np.repeat(np.arange(n), h)),
+            DS: np.tile(panel.future_dates(h), n),
+            STEP: np.tile(np.arange(1, h + 1), n),
+        }
+    )
+    return Wanted(panel, requested, panel.series.clear())

@@ -1,0 +1,218 @@
+"""Conformal intervals: coverage where errors are exchangeable, ranks against a loop, and nothing that can go wrong."""
+
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from foretail.core.quantiles import DEFAULT_QUANTILES
+from foretail.core.spec import DatasetSpec
+from foretail.models.intervals import Conformal, HeldBack, Size, conformal_quantile
+from foretail.panel.panel import Panel
+
+LEVELS = (0.025, 0.1, 0.5, 0.9, 0.975)
+
+
+def window(rng: np.random.Generator, n: int, h: int, spread: float = 0.3) -> HeldBack:
+    """Errors that are independent and of one law once divided by the size of the series."""
+    level = np.exp(rng.normal(3, 1.5, n))
+    y_hat = level[:, None] * rng.uniform(0.8, 1.2, (n, h))
+    y = y_hat + level[:, None] * spread * rng.standard_t(5, (n, h))
+    return HeldBack(y, y_hat, np.zeros((n, h), dtype=np.bool_), Size(level, 0.2 * level))
+
+
+def panel_of(y: np.ndarray, closed: np.ndarray | None = None) -> Panel:
+    spec = DatasetSpec(keys=("store",), time="date", target="sales", freq="D", horizon=3)
+    names = [str(row) for row in range(len(y))]
+    series = pl.DataFrame({"unique_id": names, "store": names})
+    return Panel(spec, series, 0, y, np.zeros(y.shape, dtype=np.bool_) if closed is None else closed)
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("n_windows", [1, 3])
+def test_exchangeable_errors_are_covered_as_often_as_promised(seed: int, n_windows: int) -> None:
+    rng = np.random.default_rng(seed)
+    h, n = 12, 300
+    conformal = Conformal.fit([window(rng, n, h) for _ in range(n_windows)], LEVELS, h)
+    new = window(rng, 2000, h)
+    low95, low80, _, high80, high95 = np.moveaxis(conformal.quantiles(new.y_hat, new.size, non_negative=False), 2, 0)
+    for share, low, high in ((0.80, low80, high80), (0.95, low95, high95)):
+        covered = ((new.y >= low) & (new.y <= high)).mean()
+        # three standard errors of the calibration sample (the test sample is far larger)
+        margin = 3 * math.sqrt(share * (1 - share) / (n_windows * n * h)) + 0.005
+        assert abs(covered - share) < margin
+
+
+def test_coverage_holds_for_small_and_for_big_series() -> None:
+    rng = np.random.default_rng(4)
+    conformal = Conformal.fit([window(rng, 2000, 6)], LEVELS, 6)
+    new = window(rng, 5000, 6)
+    quantiles = conformal.quantiles(new.y_hat, new.size, non_negative=False)
+    inside = (new.y >= quantiles[..., 1]) & (new.y <= quantiles[..., 3])
+    order = np.argsort(new.size.level)
+    for part in np.array_split(order, 5):
+        assert 0.77 < inside[part].mean() < 0.83
+
+
+def test_intervals_grow_with_the_step_where_errors_do() -> None:
+    rng = np.random.default_rng(5)
+    made = window(rng, 600, 12)
+    grown = HeldBack(made.y_hat + (made.y - made.y_hat) * np.arange(1, 13), made.y_hat, made.closed, made.size)
+    conformal = Conformal.fit([grown], LEVELS, 12)
+    flat = np.repeat(made.size.level[:, None], 12, 1)
+    quantiles = conformal.quantiles(flat, made.size, non_negative=False)
+    width = (quantiles[..., 3] - quantiles[..., 1]).mean(0)
+    assert (np.diff(width) > -1e-9 * width[0]).all()
+    assert width[-1] > 5 * width[0]
+
+
+@given(
+    scores=st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=60),
+    level=st.sampled_from([*DEFAULT_QUANTILES, 0.01, 0.25, 0.55, 0.99]),
+)
+@settings(max_examples=200, deadline=None)
+def test_the_finite_sample_rank(scores: list[float], level: float) -> None:
+    """The smallest score with enough scores at or below it, counted exactly; mirrored below the median."""
+    scores = sorted(scores)
+    exact = (len(scores) + 1) * Fraction(str(level))
+    if level >= 0.5:
+        wanted = next((score for rank, score in enumerate(scores, 1) if rank >= exact), scores[-1])
+    else:
+        wanted = next((score for rank, score in reversed(list(enumerate(scores, 1))) if rank <= exact), scores[0])
+    assert conformal_quantile(np.array(scores), level) == wanted
+
+
+@given(scores=st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=40), level=st.sampled_from([0.6, 0.8, 0.9, 0.975]))
+@settings(max_examples=60, deadline=None)
+def test_ranks_are_mirrored_about_the_median(scores: list[float], level: float) -> None:
+    ascending = np.sort(np.array(scores))
+    mirrored = conformal_quantile(np.sort(-ascending), round(1 - level, 8))
+    assert conformal_quantile(ascending, level) == -mirrored
+
+
+@given(
+    seed=st.integers(0, 999),
+    n=st.sampled_from([1, 2, 5, 60, 250]),
+    h=st.integers(1, 9),
+    holes=st.sampled_from([0.0, 0.5, 1.0]),
+    asked=st.integers(1, 15),
+    non_negative=st.booleans(),
+)
+@settings(max_examples=60, deadline=None)
+def test_quantiles_never_cross_whatever_was_measured(
+    seed: int, n: int, h: int, holes: float, asked: int, non_negative: bool
+) -> None:
+    rng = np.random.default_rng(seed)
+    made = window(rng, n, h)
+    y = np.where(rng.random((n, h)) < holes, np.nan, made.y)
+    conformal = Conformal.fit([HeldBack(y, made.y_hat, rng.random((n, h)) < 0.2, made.size)], DEFAULT_QUANTILES, h)
+    new = window(rng, 7, asked)
+    quantiles = conformal.quantiles(new.y_hat - 5, new.size, non_negative=non_negative)
+    assert quantiles.shape == (7, asked, len(DEFAULT_QUANTILES))
+    assert np.isfinite(quantiles).all()
+    assert (np.diff(quantiles, axis=2) >= 0).all()
+    assert not non_negative or (quantiles >= 0).all()
+
+
+def test_fewer_steps_get_the_intervals_of_those_steps() -> None:
+    rng = np.random.default_rng(6)
+    conformal = Conformal.fit([window(rng, 300, 39)], LEVELS, 39)
+    new = window(rng, 4, 39)
+    whole = conformal.quantiles(new.y_hat, new.size, non_negative=True)
+    for h in (1, 7, 20):
+        part = conformal.quantiles(new.y_hat[:, :h], new.size, non_negative=True)
+        np.testing.assert_allclose(part, whole[:, :h], rtol=1e-12)
+
+
+def test_windows_without_an_actual_leave_the_forecast_as_it_is() -> None:
+    made = window(np.random.default_rng(7), 5, 4)
+    for empty in (
+        HeldBack(np.full((5, 4), np.nan), made.y_hat, made.closed, made.size),
+        HeldBack(made.y, made.y_hat, np.ones((5, 4), dtype=np.bool_), made.size),
+    ):
+        conformal = Conformal.fit([empty], LEVELS, 4)
+        quantiles = conformal.quantiles(made.y_hat, made.size, non_negative=False)
+        np.testing.assert_array_equal(quantiles, np.repeat(made.y_hat[..., None], 5, 2))
+
+
+def test_one_score_is_all_there_is() -> None:
+    size = Size(np.array([10.0]), np.array([1.0]))
+    one = HeldBack(np.array([[12.0]]), np.array([[10.0]]), np.array([[False]]), size)
+    conformal = Conformal.fit([one], (0.1, 0.5, 0.9), 1)
+    np.testing.assert_allclose(conformal.quantiles(np.array([[10.0]]), size, non_negative=True), [[[12.0, 12.0, 12.0]]])
+
+
+def test_closed_periods_and_holes_are_no_scores() -> None:
+    rng = np.random.default_rng(8)
+    made = window(rng, 300, 6)
+    shut = rng.random(made.y.shape) < 0.3
+    first = Conformal.fit([HeldBack(np.where(shut, np.nan, made.y), made.y_hat, made.closed, made.size)], LEVELS, 6)
+    second = Conformal.fit([HeldBack(np.where(shut, 1e9, made.y), made.y_hat, shut, made.size)], LEVELS, 6)
+    assert first.scores.tobytes() == second.scores.tobytes()
+
+
+def test_arrays_hold_everything_bit_for_bit(tmp_path: Path) -> None:
+    rng = np.random.default_rng(9)
+    conformal = Conformal.fit([window(rng, 300, 12)], LEVELS, 12)
+    np.savez(tmp_path / "intervals.npz", **conformal.to_arrays())
+    with np.load(tmp_path / "intervals.npz", allow_pickle=False) as stored:
+        again = Conformal.from_arrays(dict(stored))
+    new = window(rng, 20, 9)
+    first, second = (item.quantiles(new.y_hat, new.size, non_negative=True) for item in (conformal, again))
+    assert first.tobytes() == second.tobytes()
+    assert (again.levels, again.kind, again.h) == (conformal.levels, conformal.kind, 12)
+
+
+# the size of a series
+
+
+def test_size_is_the_recent_level_and_the_change_from_the_same_weekday() -> None:
+    y = np.random.default_rng(1).uniform(1, 9, (2, 100))
+    y[1, 40] = np.nan
+    closed = np.zeros((2, 100), dtype=np.bool_)
+    closed[0, 95] = True
+    size = Size.of(panel_of(y, closed))
+    for row in range(2):
+        usable = {c for c in range(100) if np.isfinite(y[row, c]) and not closed[row, c]}
+        recent = [y[row, c] for c in sorted(usable) if c >= 44]
+        changes = [abs(y[row, c] - y[row, c - 7]) for c in sorted(usable) if c >= 44 and c - 7 in usable]
+        assert size.level[row] == pytest.approx(np.mean(recent))
+        assert size.noise[row] == pytest.approx(np.mean(changes))
+
+
+@pytest.mark.parametrize(
+    "y",
+    [
+        np.zeros((3, 30)),
+        np.full((2, 30), 7.0),
+        np.array([[5.0], [0.0]]),
+        np.full((2, 30), np.nan),
+        np.vstack([np.zeros(30), np.arange(30.0), np.full(30, 1e-9), np.full(30, 1e12)]),
+    ],
+)
+def test_sizes_are_positive_and_zero_series_get_finite_intervals(y: np.ndarray) -> None:
+    panel = panel_of(y)
+    size = Size.of(panel)
+    assert (size.level > 0).all()
+    assert (size.noise > 0).all()
+    h = 3
+    actual = np.nan_to_num(y[:, :1]).repeat(h, 1)
+    closed = np.zeros((len(y), h), dtype=np.bool_)
+    conformal = Conformal.fit([HeldBack(actual, np.zeros((len(y), h)), closed, size)], LEVELS, h)
+    quantiles = conformal.quantiles(np.zeros((len(y), h)), size, non_negative=True)
+    assert np.isfinite(quantiles).all()
+    assert (np.diff(quantiles, axis=2) >= 0).all()
+
+
+def test_a_size_of_zero_is_no_division() -> None:
+    size = Size(np.zeros(2), np.zeros(2))
+    held = HeldBack(np.ones((2, 3)), np.zeros((2, 3)), np.zeros((2, 3), dtype=np.bool_), size)
+    conformal = Conformal.fit([held], LEVELS, 3)
+    assert np.isfinite(conformal.quantiles(np.zeros((2, 3)), size, non_negative=True)).all()
