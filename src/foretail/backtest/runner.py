@@ -16,7 +16,7 @@ import numpy.typing as npt
 from foretail.backtest.result import Window
 from foretail.execution.pool import Chunk, warm_pool
 from foretail.models.families import family_class, make
-from foretail.models.naive import last_season
+from foretail.models.fallback import last_season
 from foretail.panel.panel import Panel
 
 __all__ = ["Candidate", "FamilyResult", "run_families"]
