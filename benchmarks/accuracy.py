@@ -21,7 +21,7 @@ from benchmarks.data import layout_folder
 from benchmarks.job import Job, run_foretail
 from benchmarks.neutral import SPLITS, Block, Split, read_block, scores
 from benchmarks.peers import PEERS, answer, matrix_frame
-from benchmarks.table import Measure, publish
+from benchmarks.table import RESULTS, Measure, publish
 from foretail.backtest.metrics import Evaluation, scales, score
 from foretail.backtest.result import Scores
 from foretail.cli.show import text_table
@@ -98,7 +98,7 @@ def own_scores(build: PanelBuild, split: Split, forecast: pl.DataFrame) -> Score
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run both blocks (or the one named), print the table, write ``benchmarks/results/accuracy.json``."""
+    """Run both blocks, print the table, write ``benchmarks/results/accuracy.json``; one block is printed alone."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.accuracy", description=__doc__)
     parser.add_argument("--only", choices=sorted(SPLITS), help="one block")
     parser.add_argument("--peers", action="store_true", help="Theta and LightGBM too, not seasonal naive alone")
@@ -111,10 +111,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
             folder = layout_folder(name)
             if folder is not None:
                 results.append(_result(SPLITS[name], folder, (asked.keep or Path(scratch)).resolve() / name, peers))
-    if not results:
-        return
-    print(text_table(_HEADER, [row for result in results for row in _rows(result)]) + "\n")
-    publish("accuracy", [measure for result in results for measure in _measures(result)])
+        if results:
+            print(text_table(_HEADER, [row for result in results for row in _rows(result)]) + "\n")
+            measures = [measure for result in results for measure in _measures(result)]
+            publish("accuracy", measures, Path(scratch) if asked.only else RESULTS)
 
 
 def _result(split: Split, data: Path, scratch: Path, peers: Sequence[str]) -> Result:

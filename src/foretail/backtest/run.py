@@ -151,7 +151,7 @@ def _conclude(
     inner = {name: _inner_wape(results, name) for name in results[0].forecasts}
     evaluations = {name: _evaluations(panel, results, name, h, levels) for name in results[0].forecasts}
     chosen = min(able, key=lambda name: (inner[name], name))
-    if score(evaluations[chosen]).wape > score(evaluations[NAIVE]).wape:
+    if not score(evaluations[chosen]).wape < score(evaluations[NAIVE]).wape:
         chosen = NAIVE  # what does not beat seasonal naive where nothing was chosen is not used
     return Backtest(
         leaderboard=_leaderboard(results, families, evaluations, inner, chosen, weights),

@@ -50,6 +50,7 @@ def run(
     else:
         click.echo(leaderboard_table(result.leaderboard))
     _tell(result.notes)
+    click.echo(f"result: {result.summary['verdict']}", err=True)
     click.echo(
         f"next: open {result.out / 'report.html'}; the forecasts are in {result.out / 'forecasts.csv'}", err=True
     )

@@ -130,6 +130,15 @@ class AsOf:
         squares, mean = self._last(Sums(self.residual**2), window), self._last(self.residual_sums, window)
         return np.sqrt(np.maximum(squares - mean**2, 0.0))
 
+    def cycle(self, period: int, n: int) -> FloatArray:
+        """``[N, H]`` mean residual at the last n places of a cycle that are known; NaN where none was observed."""
+        last = self.target - period * -(-self.steps // period)
+        values = np.stack(
+            [self.residual_sums.mean(last - period * k, last - period * k + 1, self.known) for k in range(n)]
+        )
+        count = np.isfinite(values).sum(0)
+        return np.where(count > 0, np.nansum(values, 0) / np.maximum(count, 1), np.nan)
+
     # the season of years before
 
     def year_ago(self, sums: Sums, reach: int, years: int = 1) -> FloatArray:

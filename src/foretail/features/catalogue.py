@@ -50,7 +50,7 @@ class Feature:
 
 def catalogue(panel: Panel, plan: Plan) -> tuple[Feature, ...]:
     """All features of a panel under a plan, in a fixed order; the same for every cutoff of one dataset."""
-    parts = (_levels, _cells, _years, _calendar, _known, _closed, _past, _static)
+    parts = (_levels, _cells, _cycles, _years, _calendar, _known, _closed, _past, _static)
     return tuple(chain.from_iterable(part(panel, plan) for part in parts))
 
 
@@ -75,6 +75,13 @@ def _cells(panel: Panel, plan: Plan) -> Iterator[Feature]:
         yield Feature(f"cell_{window}", "season", about, partial(f.cell_difference, window=window), base=True)
     yield Feature("cell_n", "season", "observations of the cell", partial(f.cell_observations, window=windows[-2]))
     yield Feature("cell", "ahead", "weekday x flag cell", f.cell_id, is_category=True)
+
+
+def _cycles(panel: Panel, plan: Plan) -> Iterator[Feature]:  # noqa: ARG001
+    for period in spans_of(panel.frequency).cycles:
+        for n in (1, 3):
+            about = f"mean of the last {n} at this place of a cycle of {period}"
+            yield Feature(f"cycle_{period}_{n}", "season", about, partial(f.cycle, period=period, n=n), base=n > 1)
 
 
 def _years(panel: Panel, plan: Plan) -> Iterator[Feature]:

@@ -18,7 +18,7 @@ _MAX_LEVELS = 4  # a covariate with more values is no flag
 _MAX_FLAG_CELLS = 8  # more would leave too few observations in each
 _MIN_SHARE = 0.01  # share of the residual variance that a flag must explain to split cells
 _BOUND = 10.0  # units: a spike of one series must not move a weekday of all; logs never reach it
-_SHRINK = 3.0  # observations that the parent counts for; chosen on inner windows of daily and weekly sales
+_SHRINK = 3.0  # observations that the parent counts for
 
 
 @dataclass(frozen=True)

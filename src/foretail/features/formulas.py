@@ -120,6 +120,11 @@ def cell_id(asof: AsOf) -> Array:
 # years before; ``name`` is None for the series itself, "" for all of them together, or a key or static column
 
 
+def cycle(asof: AsOf, period: int, n: int) -> Array:
+    """Mean residual of the last n observations a whole number of cycles before each target."""
+    return asof.cycle(period, n)
+
+
 def _sums(asof: AsOf, name: str | None) -> Sums:
     return asof.residual_sums if name is None else asof.group_sums(name)
 

@@ -19,7 +19,7 @@ IntArray = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class ProfileOptions:
-    """How a profile is estimated; the defaults were chosen on inner windows of weekly store x department sales.
+    """How a profile is estimated.
 
     Attributes
     ----------

@@ -26,6 +26,8 @@ __all__ = ["Registered", "fit_chosen", "model_name", "register"]
 
 logger = logging.getLogger(__name__)
 
+_UNREGISTERED = "unregistered"
+
 
 @dataclass(frozen=True)
 class Registered:
@@ -42,6 +44,11 @@ class Registered:
     promoted: bool
     decision: str
     is_refused: bool = False
+
+    @property
+    def is_registered(self) -> bool:
+        """The registry took it."""
+        return self.version != _UNREGISTERED
 
 
 def fit_chosen(prepared: Prepared, result: Backtest, settings: Settings) -> Forecaster:
@@ -63,7 +70,7 @@ def register(prepared: Prepared, result: Backtest, model: Forecaster, settings: 
     try:
         version = registry.log(folder, name)
     except RegistryError as error:
-        return Registered("unregistered", False, str(error))
+        return Registered(_UNREGISTERED, False, str(error))
     shutil.rmtree(folder, ignore_errors=True)
     label = f"{name}/{version.version}"
     try:

@@ -112,6 +112,7 @@ def run_request(request: Request, out: Path, settings: Settings, progress: Progr
     log = StageLog(progress)
     run_id = secrets.token_hex(8)
     prepared = prepare(request, settings, log)
+    warehouse = open_warehouse(settings.warehouse)  # before the long work: one that does not answer shows at once
     result = backtest_prepared(prepared, settings, log)
     with log.stage("train"):
         model = fit_chosen(prepared, result, settings)
@@ -128,12 +129,12 @@ def run_request(request: Request, out: Path, settings: Settings, progress: Progr
             levels=request.quantiles,
         )
         shown = user_frame(frame, prepared.panel.spec, wanted.series)
-        write_forecasts(open_warehouse(settings.warehouse), frame, dataset=prepared.panel.spec.name, run_id=run_id)
+        write_forecasts(warehouse, frame, dataset=prepared.panel.spec.name, run_id=run_id)
     summary = _summary(prepared, result, registered, frame, run_id)
     with log.stage("report"):
         files = _files(prepared, result, model, frame, shown, summary, log)
         write_outputs(out, files)
-    return RunResult(out, summary, result.leaderboard, shown, prepared.notes)
+    return RunResult(out, summary, result.leaderboard, shown, tuple(summary["notes"]))
 
 
 def _files(
@@ -203,7 +204,7 @@ def _summary(
         "seed": prepared.request.seed,
         "scores": result.leaderboard.to_dict()["rows"][_position(result)]["scores"],
         "spec": panel.spec.to_dict(),
-        "notes": list(prepared.notes),
+        "notes": [*prepared.notes, *([] if registered.is_registered else [registered.decision])],
         "command": _command(prepared.request),
         "versions": {"python": platform.python_version(), **{name: installed_version(name) for name in _PACKAGES}},
         "stages": {},
@@ -220,9 +221,9 @@ def _verdict(result: Backtest, registered: Registered) -> str:
         text = "nothing beat seasonal naive, so the forecast is seasonal naive"
     else:
         text = f"{result.chosen} with {scores.skill:.0%} less error than seasonal naive (WAPE {scores.wape:.3f})"
-    if registered.version == "unregistered":
+    if not registered.is_registered:
         return f"{text}; the model could not be registered"
-    place = "now the champion" if registered.promoted else "not promoted: the champion stays"
+    place = "now the champion" if registered.promoted else "not the champion: the gate refused it"
     return f"{text}; version {registered.version} is {place}"
 
 

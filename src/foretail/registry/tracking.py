@@ -94,7 +94,7 @@ def _is_of_the_registry(error: Exception) -> bool:
 
 @contextmanager
 def _hushed() -> Iterator[None]:
-    loggers = [logging.getLogger(name) for name in ("mlflow", "alembic", "sqlalchemy")]
+    loggers = [logging.getLogger(name) for name in ("mlflow", "alembic", "sqlalchemy", "urllib3")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
         logger.setLevel(logging.ERROR)
