@@ -11,8 +11,8 @@ from shop import (
     CONTRACT,
     COVARIATES,
     FAST,
-    H,
     ROLES,
+    H,
     Shop,
     check_forecasts,
     daily_world,
@@ -169,9 +169,7 @@ def test_where_nothing_beats_seasonal_naive_the_run_says_so(shop: Shop, tmp_path
     assert "nothing beat seasonal naive" in answer.stderr
     frame = forecasts(tmp_path / "out")
     assert frame["model"].unique().to_list() == ["seasonal_naive"]
-    assert frame["y_hat"].to_list() == [
-        week[(len(days) + step) % 7] * (k + 1) for k in range(3) for step in range(H)
-    ]
+    assert frame["y_hat"].to_list() == [week[(len(days) + step) % 7] * (k + 1) for k in range(3) for step in range(H)]
 
 
 @pytest.mark.parametrize("extra", [(), COVARIATES])

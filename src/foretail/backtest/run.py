@@ -13,7 +13,7 @@ import polars as pl
 
 from foretail.backtest.metrics import Evaluation, scales, score
 from foretail.backtest.result import Leaderboard, LeaderboardRow, Scores, Window
-from foretail.backtest.runner import Candidate, FamilyResult, run_families
+from foretail.backtest.runner import NAIVE, Candidate, FamilyResult, run_families
 from foretail.backtest.select import blend, ensemble_weights, pooled_wape
 from foretail.backtest.windows import rolling_windows
 from foretail.core.columns import CUTOFF, DS, STEP, UNIQUE_ID, Y_HAT, Y
@@ -28,7 +28,6 @@ __all__ = ["ENSEMBLE", "NAIVE", "Backtest", "Candidate", "WindowResult", "backte
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
 
-NAIVE = "seasonal_naive"
 ENSEMBLE = "ensemble"
 _BUDGET_SHARE = 0.6  # of the time budget, for the backtest; the rest is for the final fit
 _INTERVAL_LEVELS = (0.025, 0.1, 0.9, 0.975)
@@ -56,7 +55,8 @@ class WindowResult:
         """Its errors as they were known when the panel had ``known`` columns."""
         y = self.y.copy()
         y[:, max(0, known - self.window.n_periods) :] = np.nan
-        return HeldBack(y, self.forecasts[model], self.closed, self.size)
+        origin = self.window.n_periods
+        return HeldBack(y, self.forecasts[model], self.closed, self.size, age=known - origin, history=origin / known)
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ def backtest(
 
     Raises
     ------
-    DataError : too little history. ForecastError : every family failed, or nothing was sold.
+    DataError : too little history. ForecastError : every family failed.
     """
     windows = rolling_windows(panel, h)
     if NAIVE not in {item.family for item in candidates}:
@@ -179,11 +179,7 @@ def _weights(
         raise ForecastError(
             f"every family failed.\n  where:\n{reasons}\n  fix:   --models seasonal_naive, or see above"
         )
-    raise ForecastError(
-        "nothing was sold in the backtest windows, so no model can be compared.\n"
-        f"  where: {', '.join(result.window.cutoff for result in results)}\n"
-        "  fix:   bring a history with sales in it"
-    )
+    return {NAIVE: 1.0}  # nothing was sold in any window, so nothing can be compared: the last season has no rival
 
 
 def _leaderboard(

@@ -12,7 +12,7 @@ __all__ = ["blend", "ensemble_weights", "pooled_wape"]
 FloatArray = npt.NDArray[np.float64]
 
 _PICKS = 10  # weights are multiples of a tenth
-_GOOD_ENOUGH = 1.25  # a member more than this much worse than the best one is never mixed in
+_NEAR_BEST = 1.25  # a member more than this much worse than the best one is never mixed in
 
 
 def pooled_wape(actuals: Sequence[FloatArray], forecasts: Sequence[FloatArray]) -> float:
@@ -26,10 +26,10 @@ def pooled_wape(actuals: Sequence[FloatArray], forecasts: Sequence[FloatArray]) 
 
 
 def ensemble_weights(actuals: Sequence[FloatArray], forecasts: Mapping[str, Sequence[FloatArray]]) -> dict[str, float]:
-    """Weights (sum 1, multiples of a tenth) that lower the pooled WAPE, shrunk half-way to the mean of the chosen.
+    """Weights (sum 1) that lower the pooled WAPE, shrunk half-way to the plain mean of all that are near the best.
 
     Greedy selection with replacement: the member that helps the running mean most is picked, ten times. Few windows
-    make the optimum noisy, hence the shrinkage. Source: Caruana et al. (2004).
+    make the optimum noisy and hide what happens once a year, hence the shrinkage. Source: Caruana et al. (2004).
 
     Parameters
     ----------
@@ -40,7 +40,7 @@ def ensemble_weights(actuals: Sequence[FloatArray], forecasts: Mapping[str, Sequ
     if not alone:
         return {}
     best = min(alone.values())
-    pool = sorted(name for name, value in alone.items() if value <= _GOOD_ENOUGH * best)
+    pool = sorted(name for name, value in alone.items() if value <= _NEAR_BEST * best)
     picks: list[str] = []
     running = [np.zeros_like(y) for y in actuals]
     for _ in range(_PICKS):
@@ -53,8 +53,7 @@ def ensemble_weights(actuals: Sequence[FloatArray], forecasts: Mapping[str, Sequ
         chosen = min(pool, key=lambda name: (error(name), name))
         running = [(total * n + part) / (n + 1) for total, part in zip(running, forecasts[chosen], strict=True)]
         picks.append(chosen)
-    chosen_names = sorted(set(picks))
-    return {name: 0.5 * picks.count(name) / _PICKS + 0.5 / len(chosen_names) for name in chosen_names}
+    return {name: 0.5 * picks.count(name) / _PICKS + 0.5 / len(pool) for name in pool}
 
 
 def blend(parts: Mapping[str, FloatArray], weights: Mapping[str, float]) -> FloatArray:

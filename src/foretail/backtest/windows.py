@@ -41,7 +41,8 @@ def rolling_windows(
     comfortable = _comfortable_history(panel, h)
     n_whole = 1 + max(0, length - h - comfortable) // step
     if 2 <= n_whole < n_outer + n_inner:
-        n_outer, n_inner = n_whole // 2, n_whole - n_whole // 2
+        n_outer = min(n_outer, n_whole // 2)
+        n_inner = min(n_inner, n_whole - n_outer)
     outer_first = max(min(length - h, max(length - h - (n_outer - 1) * step, comfortable)), least)
     outer_origins = _origins(outer_first, length, h, n_outer)
     inner_first = max(outer_first - n_inner * step, min(comfortable, outer_first - max(2, h // 4)), least)

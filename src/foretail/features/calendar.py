@@ -18,6 +18,7 @@ IntArray = npt.NDArray[np.int64]
 Float32Array = npt.NDArray[np.float32]
 
 _NEAR_DAYS = 35  # a holiday further away than five weeks says nothing
+_EASTER_DAYS = 63  # from Carnival (47 days before) to Corpus Christi (60 days after) holidays move with Easter
 _NEAR_PERIODS = 5  # the same for weeks; months are too coarse to need more
 _PAY_DAYS = 3  # days at the start of a month that move weekly sales
 
@@ -109,8 +110,9 @@ def _feasts(frequency: Frequency, day: IntArray, country: str | None) -> dict[st
         found = None if found is None else _month(found)
     unit = 7 if frequency.is_weekly else 1
     reach = _NEAR_DAYS if frequency.is_daily else _NEAR_PERIODS
+    easter_reach = _EASTER_DAYS if frequency.is_daily else reach
     features = {
-        "easter_offset": np.clip(nearest_offset(day, easters, unit), -reach, reach),
+        "easter_offset": np.clip(nearest_offset(day, easters, unit), -easter_reach, easter_reach),
         "christmas_offset": np.clip(nearest_offset(day, christmases, unit), -reach, reach),
     }
     if found is not None:

@@ -81,7 +81,7 @@ def _cycles(panel: Panel, plan: Plan) -> Iterator[Feature]:  # noqa: ARG001
     for period in spans_of(panel.frequency).cycles:
         for n in (1, 3):
             about = f"mean of the last {n} at this place of a cycle of {period}"
-            yield Feature(f"cycle_{period}_{n}", "season", about, partial(f.cycle, period=period, n=n), base=n > 1)
+            yield Feature(f"cycle_{period}_{n}", "season", about, partial(f.cycle, period=period, n=n))
 
 
 def _years(panel: Panel, plan: Plan) -> Iterator[Feature]:

@@ -18,6 +18,8 @@ BoolArray = npt.NDArray[np.bool_]
 # days around Easter Sunday in which sales follow Easter and not the date; days away at which they no longer do
 _EASTER_BEFORE, _EASTER_AFTER, _EASTER_CLEAR = 14, 7, 21
 _CHRISTMAS_BEFORE, _CHRISTMAS_AFTER = 28, 6  # days around 25 December in which a weekday moved changes a week
+# days from Easter of holidays that move with it, and the days beside them: Carnival, Ascension, Whitsun, Corpus Christi
+_MOVING_DAYS = (-48, -47, -46, 38, 39, 40, 49, 50, 51, 59, 60, 61)
 
 
 def year_lag(frequency: Frequency, steps: IntArray) -> IntArray:
@@ -47,11 +49,16 @@ def aligned_year_ago(sums: Sums, frequency: Frequency, days: IntArray, known: in
     easters = easter_days(days)
     offset = nearest_offset(days[target], easters, unit)
     is_easter = (offset >= -_EASTER_BEFORE // unit) & (offset <= _EASTER_AFTER // unit)
+    if frequency.is_daily:
+        is_easter |= np.isin(offset, _MOVING_DAYS)
     moved = target - _easter_shift(days[target], easters) // unit
     source = np.where(is_easter & (moved < known) & (moved < target), moved, plain)
     result = sums.mean(source, source + 1, known)
     twin = np.clip(plain, 0, len(days) - 1)
-    was_easter = np.abs(nearest_offset(days[twin], easters, unit)) <= _EASTER_AFTER // unit
+    before = nearest_offset(days[twin], easters, unit)
+    was_easter = np.abs(before) <= _EASTER_AFTER // unit
+    if frequency.is_daily:
+        was_easter |= np.isin(before, _MOVING_DAYS)
     result = _without_easter(result, sums, plain, ~is_easter & was_easter & (plain >= 0), known, unit)
     return _with_christmas(result, sums, plain, days[target], known) if frequency.is_weekly else result
 

@@ -33,6 +33,7 @@ _HALF_LIFE = {"D": 400, "W": 40, "M": 24}
 _CLIP = {"log": 3.0, "level": 20.0}  # differences from the base are cut here: a factor of 20, or 20 times the series
 _ZERO_SHARE = 0.15  # with more open periods without sales than this, logs describe a series badly
 _FEWEST_ROWS = 50  # fewer training rows than this teach nothing that the last season does not say
+_MOST_WEIGHT = 50.0  # times the median size: one giant series must not teach all the others
 _EXPLODED = 20.0  # times the largest value of a series: nobody would believe it
 
 # LightGBM practice for many noisy rows: large leaves, a third of the features and most of the rows per tree, ridge on
@@ -203,7 +204,8 @@ def _choose_space(panel: Panel) -> str:
 def _weights(rows: Rows, n_periods: int, half_life: float) -> FloatArray:
     """Big series and recent targets count more; mean 1."""
     age = n_periods - 1 - (rows.cutoff + rows.step)
-    weight = rows.scale * 0.5 ** (age / half_life)
+    size = np.minimum(rows.scale, _MOST_WEIGHT * np.median(rows.scale))
+    weight = size * 0.5 ** (age / half_life)
     normalised: FloatArray = weight / weight.mean()
     return normalised
 

@@ -25,6 +25,8 @@ _SCALES = ("noise", "forecast", "both")
 _MIN_SCORES = 200  # a cell of (steps, group) with fewer borrows from wider ones: the 2.5 % tail then rests on 5 scores
 _N_GROUPS = 5  # groups of series by size; more split the scores too thinly on the tables tried
 _SERIES_PER_GROUP = 40
+_HALF_LIFE_HORIZONS = 1.0  # age, in horizons, at which a held-back error counts half
+_LEARNING = 0.25  # errors shrink with this power of the history learned from: windows see less of it than the last fit
 _N_STEP_CELLS = 6  # errors grow smoothly with the step: a few cells and a line between them say it all
 _WINDOW = {
     "D": 56,
@@ -74,12 +76,16 @@ class HeldBack:
     Attributes
     ----------
     y, y_hat : ``[N, h]``; NaN actuals are left out. closed : bool ``[N, h]``, left out. size : at the window's cutoff.
+    age : periods from the window's cutoff to the one the intervals are for. history : share (0-1] of the history now
+        known that the model had learned from.
     """
 
     y: FloatArray
     y_hat: FloatArray
     closed: BoolArray
     size: Size
+    age: float = 0.0
+    history: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -113,7 +119,7 @@ class Conformal:
         levels = tuple(levels)
         edges = _group_edges(windows)
         step_edges = np.unique(np.linspace(1, h + 1, min(_N_STEP_CELLS, h) + 1)[:-1].astype(np.int64))
-        tables = {kind: _calibrate(windows, kind, levels, edges, step_edges) for kind in _SCALES}
+        tables = {kind: _calibrate(windows, kind, levels, edges, step_edges, h) for kind in _SCALES}
         kind = min(_SCALES, key=lambda name: tables[name][1])
         return cls(levels, kind, edges, step_edges, tables[kind][0], h)
 
@@ -153,33 +159,41 @@ class Conformal:
         return np.stack([np.interp(step, middle, unit) for unit in np.eye(len(middle))], axis=1)
 
 
-def conformal_quantile(scores: FloatArray, level: float) -> float:
+def conformal_quantile(scores: FloatArray, level: float, weight: FloatArray | None = None) -> float:
     """Quantile with the finite-sample rank: above the median the ceil((n + 1) level)-th smallest, below it mirrored.
 
     Parameters
     ----------
     scores : ascending, at least one. level : between 0 and 1; beyond the first or last score, that score.
+    weight : of each score; equal when None. The forecast to come counts as one more of mean weight. Source: Tibshirani
+        et al. (2019).
     """
     n = len(scores)
+    count = np.arange(1.0, n + 1) if weight is None else np.cumsum(weight) * (n / weight.sum())
     position = round((n + 1) * level, 9)  # 0.55 x 100 is 55, not 55.00000000000001
-    rank = np.ceil(position) if level >= 0.5 else np.floor(position)
-    return float(scores[int(np.clip(rank, 1, n)) - 1])
+    if level >= 0.5:
+        index = int(np.searchsorted(np.round(count, 9), position))
+    else:
+        index = int(np.searchsorted(np.round(count, 9), position, side="right")) - 1
+    return float(scores[np.clip(index, 0, n - 1)])
 
 
 def _calibrate(
-    windows: Sequence[HeldBack], kind: str, levels: tuple[float, ...], edges: FloatArray, step_edges: IntArray
+    windows: Sequence[HeldBack], kind: str, levels: tuple[float, ...], edges: FloatArray, step_edges: IntArray, h: int
 ) -> tuple[FloatArray, float]:
     """The table of score quantiles and its pinball loss on the same windows."""
-    parts = [_scores(window, kind, edges, step_edges) for window in windows]
-    score, scale, group, cell = (np.concatenate(items) for items in zip(*parts, strict=True))
+    half_life = _HALF_LIFE_HORIZONS * h
+    parts = [_scores(window, kind, edges, step_edges, half_life) for window in windows]
+    score, scale, group, cell, weight = (np.concatenate(items) for items in zip(*parts, strict=True))
     table = np.zeros((len(step_edges), len(edges) + 1, len(levels)))
     loss = 0.0
     for i in range(len(step_edges)):
         near = _widened(cell == i, cell, i)
         for j in range(len(edges) + 1):
-            values = np.sort(score[_enough(near & (group == j), near)])
-            if len(values):
-                table[i, j] = [conformal_quantile(values, level) for level in levels]
+            chosen = np.flatnonzero(_enough(near & (group == j), near))
+            if len(chosen):
+                chosen = chosen[np.argsort(score[chosen], kind="stable")]
+                table[i, j] = [conformal_quantile(score[chosen], level, weight[chosen]) for level in levels]
             own = (cell == i) & (group == j)
             loss += _pinball(score[own], table[i, j], np.array(levels), scale[own])
     return table, loss
@@ -208,15 +222,17 @@ def _widened(inside: BoolArray, cell: IntArray, i: int) -> BoolArray:
 
 
 def _scores(
-    window: HeldBack, kind: str, edges: FloatArray, step_edges: IntArray
-) -> tuple[FloatArray, FloatArray, IntArray, IntArray]:
-    """Score, scale, scale group and step cell of every observed open period of a window."""
+    window: HeldBack, kind: str, edges: FloatArray, step_edges: IntArray, half_life: float
+) -> tuple[FloatArray, FloatArray, IntArray, IntArray, FloatArray]:
+    """Score, scale, scale group, step cell and weight of every observed open period of a window."""
     scale = window.size.scale(window.y_hat, kind)
     used = np.isfinite(window.y) & ~window.closed & np.isfinite(window.y_hat) & (scale > 0)
     row, column = np.nonzero(used)
     group = np.searchsorted(edges, window.size.level[row], side="right")
     cell = np.searchsorted(step_edges, column + 1, side="right") - 1
-    return (window.y - window.y_hat)[used] / scale[used], scale[used], group, cell
+    score = (window.y - window.y_hat)[used] / scale[used] * window.history**_LEARNING
+    weight = np.full(len(score), 0.5 ** (window.age / half_life))
+    return score, scale[used], group, cell, weight
 
 
 def _group_edges(windows: Sequence[HeldBack]) -> FloatArray:

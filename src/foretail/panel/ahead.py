@@ -172,7 +172,7 @@ def from_future(
         raise DataError(problems)
     reach = int(step.max())
     findings = _note_reach(reach, h, spec)
-    if h is not None and reach < h:
+    if h is not None and reach < _last_open(h, end, shut_weekdays):
         problems.append(_too_short(spec, reach, h, end))
     steps = min(reach, h or spec.horizon)
     inside = step <= steps
@@ -226,6 +226,11 @@ def _without_values(spec: DatasetSpec, future: pl.DataFrame) -> list[Problem]:
     ]
 
 
+def _last_open(h: int, end: int, shut_weekdays: frozenset[int]) -> int:
+    """The last step of the horizon on which a row can be expected."""
+    return next((step for step in range(h, 0, -1) if (end + step + 3) % 7 not in shut_weekdays), h)
+
+
 def _note_reach(reach: int, h: int | None, spec: DatasetSpec) -> tuple[Finding, ...]:
     asked = h or spec.horizon
     if reach > asked:
@@ -233,7 +238,7 @@ def _note_reach(reach: int, h: int | None, spec: DatasetSpec) -> tuple[Finding, 
         return (Finding("future_beyond_horizon", "info", text, n=reach - asked),)
     if h is None and reach < asked:
         text = f"the future rows end {reach} steps ahead: the horizon is {reach}, not {asked}"
-        return (Finding("future_ends_early", "info", text, n=asked - reach),)
+        return (Finding("future_ends_early", "warning", text, n=asked - reach),)
     return ()
 
 

@@ -25,7 +25,7 @@ def check_request(request: Request, settings: Settings, progress: Progress) -> Q
     with progress.stage("read"):
         table = open_request(request, settings)
     with progress.stage("check"):
-        return build_panel(table, cutoff=request.cutoff).quality
+        return build_panel(table, cutoff=request.cutoff, horizon=request.horizon).quality
 
 
 def open_request(request: Request, settings: Settings) -> Table:

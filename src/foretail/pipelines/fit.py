@@ -70,7 +70,8 @@ def register(prepared: Prepared, result: Backtest, model: Forecaster, settings: 
     try:
         version = registry.log(folder, name)
     except RegistryError as error:
-        return Registered(_UNREGISTERED, False, str(error))
+        kept = "" if str(folder) in str(error) else f"; the bundle is on disk at {folder.absolute()}"
+        return Registered(_UNREGISTERED, False, f"{error}{kept}")
     shutil.rmtree(folder, ignore_errors=True)
     label = f"{name}/{version.version}"
     try:

@@ -60,7 +60,7 @@ def prepare(request: Request, settings: Settings, progress: Progress) -> Prepare
     with progress.stage("read"):
         table = with_released(open_request(request, settings), settings.home)
     with progress.stage("check"):
-        build = build_panel(table, cutoff=request.cutoff)
+        build = build_panel(table, cutoff=request.cutoff, horizon=request.horizon)
         version = save_snapshot(build.panel, settings.home)
         build = replace(build, panel=replace(build.panel, dataset_version=version))
         notes = [*table.notes]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from foretail.core.errors import PromotionRefused
+from foretail.core.errors import PromotionRefused, RegistryError
 from foretail.core.progress import Progress
 from foretail.core.settings import Settings
 from foretail.forecasts.output import write_outputs
@@ -26,6 +26,7 @@ def train_request(request: Request, out: Path, settings: Settings, progress: Pro
 
     Raises
     ------
+    RegistryError : the version cannot be registered; its bundle is on disk.
     PromotionRefused : the version is registered and stays a challenger; ``leaderboard.json`` is written all the same.
     """
     prepared = prepare(request, settings, progress)
@@ -36,6 +37,8 @@ def train_request(request: Request, out: Path, settings: Settings, progress: Pro
         model = fit_chosen(prepared, result, settings)
     with progress.stage("register"):
         registered = register(prepared, result, model, settings)
+    if not registered.is_registered:
+        raise RegistryError(registered.decision)
     if registered.is_refused:
         raise PromotionRefused(registered.decision)
     scores = result.leaderboard.chosen.scores

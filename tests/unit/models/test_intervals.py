@@ -216,3 +216,41 @@ def test_a_size_of_zero_is_no_division() -> None:
     held = HeldBack(np.ones((2, 3)), np.zeros((2, 3)), np.zeros((2, 3), dtype=np.bool_), size)
     conformal = Conformal.fit([held], LEVELS, 3)
     assert np.isfinite(conformal.quantiles(np.zeros((2, 3)), size, non_negative=True)).all()
+
+
+@given(
+    scores=st.lists(st.integers(-50, 50), min_size=1, max_size=40), level=st.sampled_from([0.025, 0.1, 0.5, 0.9, 0.975])
+)
+def test_equal_weights_are_no_weights(scores: list[int], level: float) -> None:
+    ascending = np.sort(np.array(scores, dtype=float))
+    weighted = conformal_quantile(ascending, level, np.full(len(ascending), 0.3))
+    assert weighted == conformal_quantile(ascending, level)
+
+
+def test_recent_errors_count_more_than_old_ones() -> None:
+    rng = np.random.default_rng(3)
+    y_hat = np.full((300, 6), 10.0)
+    size = Size(np.full(300, 10.0), np.full(300, 1.0))
+    closed = np.zeros((300, 6), dtype=bool)
+
+    def width(age_of_wide: float) -> float:
+        wide = HeldBack(y_hat + rng.normal(0, 4, y_hat.shape), y_hat, closed, size, age=age_of_wide)
+        narrow = HeldBack(y_hat + rng.normal(0, 1, y_hat.shape), y_hat, closed, size, age=6.0)
+        quantiles = Conformal.fit([wide, narrow], (0.1, 0.9), 6).quantiles(y_hat, size, non_negative=True)
+        return float((quantiles[..., 1] - quantiles[..., 0]).mean())
+
+    assert width(age_of_wide=60.0) < 0.7 * width(age_of_wide=6.0)
+
+
+def test_a_model_that_learned_from_less_is_expected_to_err_less_with_more() -> None:
+    rng = np.random.default_rng(4)
+    y_hat = np.full((300, 6), 10.0)
+    size = Size(np.full(300, 10.0), np.full(300, 1.0))
+    y = y_hat + rng.normal(0, 1, y_hat.shape)
+    closed = np.zeros(y.shape, dtype=bool)
+    widths = []
+    for history in (0.5, 1.0):
+        conformal = Conformal.fit([HeldBack(y, y_hat, closed, size, history=history)], (0.1, 0.9), 6)
+        quantiles = conformal.quantiles(y_hat, size, non_negative=True)
+        widths.append(float((quantiles[..., 1] - quantiles[..., 0]).mean()))
+    assert widths[0] == pytest.approx(widths[1] * 0.5**0.25, rel=1e-6)
