@@ -69,6 +69,7 @@ def test_no_space_at_home(files, tmp_path, size_kb):
     assert "where:" in answer.stderr
     assert "fix:" in answer.stderr
     assert "unexpected" not in answer.stderr
+    assert "Traceback" not in answer.stderr
     assert not (tmp_path / "out").exists()
 
 
@@ -117,9 +118,7 @@ def assert_gone(group: int) -> None:
 
 def test_a_registry_that_does_not_answer_costs_the_version_only(shop: Shop, tmp_path):
     shop = shop.elsewhere(shop.folder, FORETAIL_TRACKING_URI="http://127.0.0.1:9")
-    begun = time.monotonic()
     answer = shop("run", "daily.csv", *ROLES, *FAST, "--out", tmp_path / "out")
-    assert time.monotonic() - begun < 60  # not the minutes that MLflow waits by itself
     assert "the model could not be registered" in answer.stderr
     assert "127.0.0.1:9" in answer.stderr
     assert "the bundle is on disk at" in answer.stderr

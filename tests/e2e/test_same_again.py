@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import json
 from pathlib import Path
 
 import polars as pl
@@ -38,6 +39,11 @@ def test_shuffled_rows_and_other_workers_change_no_bit(boosted, empty_home, tmp_
     words = (*ROLES, *COVARIATES, "--future", "future.csv", "--models", ",".join(ALL), "--workers", workers)
     shop("run", "daily.csv", *words, "--out", tmp_path / "out")
     assert_same(tmp_path / "out", first)
+
+
+def test_trees_answer_as_of_the_cutoff_too(as_of):
+    for out in as_of.values():
+        assert forecasts(out)["model"].unique().item() in ("boosting", "ensemble")
 
 
 def assert_same(out: Path, first: Path) -> None:
@@ -101,6 +107,17 @@ def with_text(frame: pl.DataFrame) -> pl.DataFrame:
     return frame.with_columns(pl.when(pl.col("date") > CUTOFF).then(pl.lit("sold out")).otherwise(units).alias("units"))
 
 
+def refurbished(frame: pl.DataFrame) -> pl.DataFrame:
+    """Every shop is of another type after the cutoff: what never changed before it still tells nothing else."""
+    kind = pl.concat_str(pl.lit("new "), pl.col("date").dt.weekday())
+    return frame.with_columns(pl.when(pl.col("date") > CUTOFF).then(kind).otherwise("store_type").alias("store_type"))
+
+
+def repeated(frame: pl.DataFrame) -> pl.DataFrame:
+    """Every row after the cutoff is there twice."""
+    return pl.concat([frame, frame.filter(pl.col("date") > CUTOFF)])
+
+
 def deleted(frame: pl.DataFrame) -> pl.DataFrame:
     """No row after the cutoff."""
     return frame.filter(pl.col("date") <= CUTOFF)
@@ -155,14 +172,29 @@ def as_of(empty_home, tmp_path_factory, future):
     }
 
 
-@pytest.mark.parametrize("change", [garbled, blanked, added, with_text, deleted], ids=lambda item: item.__name__)
+@pytest.mark.parametrize(
+    "change", [garbled, blanked, added, with_text, refurbished, deleted], ids=lambda item: item.__name__
+)
 def test_what_comes_after_the_cutoff_moves_no_bit(change, as_of, empty_home, tmp_path):
-    assert_same(run_until_cutoff(change(daily_world().frame), tmp_path, empty_home, None), as_of[False])
+    out = run_until_cutoff(change(daily_world().frame), tmp_path, empty_home, None)
+    assert_same(out, as_of[False])
+    ours, theirs = (json.loads((folder / "run.json").read_text()) for folder in (out, as_of[False]))
+    for key in ("spec", "dataset_version", "scores", "weights"):
+        assert ours[key] == theirs[key]
 
 
 @pytest.mark.parametrize("change", [garbled, blanked], ids=lambda item: item.__name__)
 def test_it_moves_no_bit_when_the_future_is_known_either(change, as_of, empty_home, tmp_path, future):
     assert_same(run_until_cutoff(change(daily_world().frame), tmp_path, empty_home, future), as_of[True])
+
+
+def test_a_series_that_begins_after_the_cutoff_is_answered_and_moves_no_other(as_of, empty_home, tmp_path):
+    later = daily_world().frame.filter(pl.col("date") > CUTOFF)
+    new = later.filter(pl.col("product_id") == 1).with_columns(product_id=pl.lit(99, pl.Int64))
+    out = run_until_cutoff(pl.concat([daily_world().frame, new]), tmp_path, empty_home, None)
+    ours = forecasts(out)
+    assert ours.filter(pl.col("product_id") == 99)["source"].unique().to_list() == ["fallback:no history"]
+    assert_frame_equal(ours.filter(pl.col("product_id") != 99), forecasts(as_of[False]), check_exact=True)
 
 
 def test_what_comes_before_the_cutoff_does_move_them(as_of, empty_home, tmp_path):

@@ -19,7 +19,7 @@ from foretail.models.fallback import last_season
 from foretail.models.families import family_class, make
 from foretail.panel.panel import Panel
 
-__all__ = ["NAIVE", "Candidate", "FamilyResult", "run_families"]
+__all__ = ["NAIVE", "OUT_OF_TIME", "Candidate", "FamilyResult", "run_families"]
 
 logger = logging.getLogger(__name__)
 

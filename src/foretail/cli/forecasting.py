@@ -107,7 +107,9 @@ def train(
     if as_json:
         show_json(result)
     else:
-        click.echo(text_table(("what", "value"), [(key, _short(value)) for key, value in result.items()]))
+        rows = [(key, _short(value)) for key, value in result.items() if key != "gate"]
+        click.echo(text_table(("what", "value"), rows))
+        click.echo(f"\n{result['gate']}")
     click.echo("next: foretail models list, then foretail forecast MODEL", err=True)
 
 
@@ -157,4 +159,6 @@ def _tell(notes: tuple[str, ...]) -> None:
 
 
 def _short(value: object) -> object:
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {share:.3g}" for key, share in value.items())
     return ", ".join(map(str, value)) if isinstance(value, list | tuple) else value

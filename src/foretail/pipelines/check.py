@@ -37,6 +37,7 @@ def open_request(request: Request, settings: Settings) -> Table:
         data=request.data or _layout_folder(request.table, settings),
         spec=Path(request.spec) if request.spec else None,
         future=request.future,
+        cutoff=request.cutoff,
         **{key: value for key, value in named.items() if value},
     )
 

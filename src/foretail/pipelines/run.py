@@ -16,6 +16,7 @@ import polars as pl
 
 from foretail.backtest.result import Leaderboard
 from foretail.backtest.run import NAIVE, Backtest
+from foretail.backtest.runner import OUT_OF_TIME
 from foretail.core.progress import Progress, Silent
 from foretail.core.quantiles import DEFAULT_QUANTILES, check_quantiles
 from foretail.core.settings import Settings
@@ -204,11 +205,19 @@ def _summary(
         "seed": prepared.request.seed,
         "scores": result.leaderboard.to_dict()["rows"][_position(result)]["scores"],
         "spec": panel.spec.to_dict(),
-        "notes": [*prepared.notes, *([] if registered.is_registered else [registered.decision])],
+        "notes": _notes(prepared, result, registered),
         "command": _command(prepared.request),
         "versions": {"python": platform.python_version(), **{name: installed_version(name) for name in _PACKAGES}},
         "stages": {},
     }
+
+
+def _notes(prepared: Prepared, result: Backtest, registered: Registered) -> list[str]:
+    late = [row.model for row in result.leaderboard.rows if OUT_OF_TIME in row.failures]
+    notes = [*prepared.notes]
+    if late:
+        notes.append(f"left out, since the time of --budget was up: {', '.join(late)}")
+    return notes if registered.is_registered else [*notes, registered.decision]
 
 
 def _position(result: Backtest) -> int:

@@ -97,7 +97,7 @@ def _hushed() -> Iterator[None]:
     loggers = [logging.getLogger(name) for name in ("mlflow", "alembic", "sqlalchemy", "urllib3")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
-        logger.setLevel(logging.ERROR)
+        logger.setLevel(logging.CRITICAL)  # an error is told once, in our own words
     try:
         yield
     finally:

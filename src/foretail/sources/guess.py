@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import itertools
 import re
 from collections.abc import Iterable, Mapping
@@ -55,13 +56,16 @@ class _Draft:
         self.notes.append(note)
 
 
-def guess_spec(frame: pl.DataFrame, given: Mapping[str, Any]) -> tuple[DatasetSpec, tuple[str, ...]]:
+def guess_spec(
+    frame: pl.DataFrame, given: Mapping[str, Any], cutoff: dt.date | None = None
+) -> tuple[DatasetSpec, tuple[str, ...]]:
     """Complete a spec: what is given stays, the rest is guessed.
 
     Parameters
     ----------
     frame : a table as read; dates may still be text.
     given : fields of `DatasetSpec` that the user has said; None and ``()`` mean not said.
+    cutoff : keys, frequency and static columns are guessed from the rows up to this date; None for all rows.
 
     Returns
     -------
@@ -78,7 +82,7 @@ def guess_spec(frame: pl.DataFrame, given: Mapping[str, Any]) -> tuple[DatasetSp
         _guess_time(draft)
     time = draft.values["time"]
     draft.frame = parse_dates(frame, time)
-    draft.frame = draft.frame.with_columns(as_days(draft.frame[time]))
+    draft.frame = _up_to(draft.frame.with_columns(as_days(draft.frame[time])), time, cutoff)
     if "target" not in draft.values:
         _guess_target(draft)
     if "keys" not in draft.values:
@@ -91,6 +95,12 @@ def guess_spec(frame: pl.DataFrame, given: Mapping[str, Any]) -> tuple[DatasetSp
         _guess_static(draft)
     _note_ignored(draft)
     return DatasetSpec.from_dict(draft.values), tuple(draft.notes)
+
+
+def _up_to(frame: pl.DataFrame, time: str, cutoff: dt.date | None) -> pl.DataFrame:
+    """The rows up to the cutoff; all of them where none is that old, which is told when the panel is built."""
+    known = frame if cutoff is None else frame.filter(pl.col(time) <= cutoff)
+    return known if known.height else frame
 
 
 def said(given: Mapping[str, Any]) -> dict[str, Any]:

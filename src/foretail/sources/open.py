@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import os
 import tomllib
@@ -27,7 +28,13 @@ _READERS: dict[str, Callable[[Path], Table]] = {"walmart": read_walmart, "rossma
 
 
 def open_table(
-    table: str, *, data: Path | None = None, spec: Path | None = None, future: str | None = None, **given: Any
+    table: str,
+    *,
+    data: Path | None = None,
+    spec: Path | None = None,
+    future: str | None = None,
+    cutoff: dt.date | None = None,
+    **given: Any,
 ) -> Table:
     """Open a table of sales.
 
@@ -39,6 +46,7 @@ def open_table(
         extract in ``examples/online_retail``. For ``synthetic``: a JSON file with its configuration.
     spec : a spec file for a table that is given by its path.
     future : a path or URL with the keys, dates and known covariates to forecast.
+    cutoff : nothing is guessed from rows after this date; they are read all the same.
     given : fields of `DatasetSpec`; None and ``()`` mean not given. They go before a spec file and before a layout.
 
     Raises
@@ -61,7 +69,7 @@ def open_table(
         future = future or ahead
         result = _open_by_spec(_existing(table), {**values, **said(given)}, str(spec))
     else:
-        result = _open_by_guess(_existing(table), said(given))
+        result = _open_by_guess(_existing(table), said(given), cutoff)
     return result if future is None else _with_future(result, future)
 
 
@@ -102,9 +110,9 @@ def _open_by_spec(location: str, values: Mapping[str, Any], where: str) -> Table
     return Table(frame, spec)
 
 
-def _open_by_guess(location: str, given: Mapping[str, Any]) -> Table:
+def _open_by_guess(location: str, given: Mapping[str, Any], cutoff: dt.date | None) -> Table:
     frame = read_frame(location)
-    spec, notes = guess_spec(frame, {"name": _name_of(location), **given})
+    spec, notes = guess_spec(frame, {"name": _name_of(location), **given}, cutoff)
     return Table(frame, spec, notes=notes)
 
 

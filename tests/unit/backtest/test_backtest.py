@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 import time
+from contextlib import nullcontext
 
 import numpy as np
 import polars as pl
 import pytest
 from odd_families import TABLE, How, busy_weeks, panel_of
 
-from foretail.backtest import run as backtest_run
 from foretail.backtest import runner
 from foretail.backtest.metrics import wape
 from foretail.backtest.result import Leaderboard
@@ -230,7 +230,7 @@ def test_any_mix_can_be_scored_on_the_outer_windows(result):
 
 
 def test_workers_change_no_bit(panel, result, workers):
-    candidates = (*SOME, Candidate("shifted", {"how": How.NAN}))
+    candidates = (*SOME, Candidate("shifted", {"how": How.NAN}), Candidate("boosting", {"rounds": 30}))
     here = backtest(panel, 7, candidates, levels=LEVELS)
     there = backtest(panel, 7, candidates, levels=LEVELS, n_workers=workers)
     for one, other in zip(here.results, there.results, strict=True):
@@ -253,8 +253,6 @@ def test_progress_counts_every_window_of_every_family(panel):
 
     class Counting:
         def stage(self, name, total=1):
-            from contextlib import nullcontext
-
             seen.append((name, total))
             return nullcontext(self)
 
@@ -264,7 +262,3 @@ def test_progress_counts_every_window_of_every_family(panel):
     backtest(panel, 7, SOME, levels=LEVELS, progress=Counting())
     assert seen[0][0] == "backtest"
     assert sum(seen[1:]) == seen[0][1]
-
-
-def test_the_share_of_the_budget_is_stated():
-    assert 0 < backtest_run._BUDGET_SHARE < 1

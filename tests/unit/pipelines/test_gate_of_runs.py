@@ -128,6 +128,15 @@ def test_what_cannot_be_is_said_before_anything_is_read(settings, tmp_path):
         run("nowhere.csv", settings, tmp_path / "out", "profile", quantiles=(0.0, 0.5))
 
 
+def test_a_budget_that_is_too_small_is_told(table, settings, tmp_path):
+    result = run(table, settings, tmp_path / "out", "profile", "historic_average", name="hurry", budget_s=1e-6)
+    assert result.summary["model"] == "seasonal_naive"
+    (note,) = [note for note in result.notes if "--budget" in note]
+    assert "profile" in note
+    assert "historic_average" in note
+    assert result.forecasts.height == 8 * H
+
+
 def test_stages_are_all_timed(table, settings, tmp_path):
     result = run(table, settings, tmp_path / "out", "seasonal_naive", name="stages")
     stages = json.loads((tmp_path / "out" / "run.json").read_text())["stages"]
