@@ -150,7 +150,7 @@ def test_weekly_table_with_everything_guessed_but_the_target(shop: Shop, tmp_pat
     assert frame.height == 4 * weekly_world().frame.select("store_id", "dept_id").n_unique()
     assert set(frame["date"].dt.weekday()) == {5}
     assert "frequency W-FRI" in answer.stderr
-    assert answer.stdout.splitlines()[0].split()[:4] == ["model", "wape", "bias", "mase"]
+    assert answer.stdout.splitlines()[0].split()[:4] == ["model", "WAPE", "bias", "MASE"]
 
 
 def test_three_quantiles_are_three_columns(shop: Shop, tmp_path):

@@ -43,7 +43,9 @@ def test_leaderboard_shows_what_a_run_wrote(done):
     written = json.loads((out / "leaderboard.json").read_text())
     assert json.loads(shop("leaderboard", out, "--json").stdout) == written
     table = shop("leaderboard", out).stdout.splitlines()
-    assert [line.split()[0] for line in table[1:]] == [row["model"] for row in written["rows"]]
+    rows = table[2:]  # after the heads and the rule
+    assert [line[2:].split()[0] for line in rows] == [row["model"] for row in written["rows"]]
+    assert [line.startswith("*") for line in rows] == [row["chosen"] for row in written["rows"]]
 
 
 def test_train_registers_a_champion(trained):

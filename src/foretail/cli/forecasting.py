@@ -17,7 +17,7 @@ from foretail.cli.options import (
     store_options,
     table_options,
 )
-from foretail.cli.show import leaderboard_table, show_json, text_table
+from foretail.cli.show import show_json, text_table
 
 __all__ = ["backtest", "forecast", "run", "train"]
 
@@ -40,6 +40,7 @@ def run(
     online-retail, synthetic. Keys, time, target and frequency are guessed when left out, and the guess is said.
     """
     from foretail.pipelines.run import run_request
+    from foretail.report.text import leaderboard_text
 
     settings = door.settings(home, data, workers)
     request = request_from({**given, "data": data})
@@ -48,7 +49,7 @@ def run(
     if as_json:
         show_json(result.summary)
     else:
-        click.echo(leaderboard_table(result.leaderboard))
+        click.echo(leaderboard_text(result.leaderboard))
     _tell(result.notes)
     click.echo(f"result: {result.summary['verdict']}", err=True)
     click.echo(
@@ -71,6 +72,7 @@ def backtest(
     Writes leaderboard.json and backtest.parquet under --out.
     """
     from foretail.pipelines.backtest import backtest_request
+    from foretail.report.text import leaderboard_text
 
     settings = door.settings(home, data, workers)
     request = request_from({**given, "data": data})
@@ -79,7 +81,7 @@ def backtest(
     if as_json:
         show_json(board.to_dict())
     else:
-        click.echo(leaderboard_table(board))
+        click.echo(leaderboard_text(board))
     click.echo(f"next: foretail train {given['table']} with the same options; scores are in {out}", err=True)
 
 

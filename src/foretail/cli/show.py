@@ -5,14 +5,11 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-if TYPE_CHECKING:
-    from foretail.backtest.result import Leaderboard, LeaderboardRow
-
-__all__ = ["leaderboard_table", "show_json", "text_table"]
+__all__ = ["show_json", "text_table"]
 
 
 def show_json(value: Any) -> None:
@@ -53,27 +50,3 @@ def _cell(value: object) -> str:
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return "-"
     return f"{value:.4f}" if isinstance(value, float) else str(value)
-
-
-def leaderboard_table(board: Leaderboard) -> str:
-    """The leaderboard as text, best first; a star marks the model that is used."""
-    header = ("model", "wape", "bias", "mase", "rmsse", "wql", "cov80", "cov95", "skill", "seconds", "failures", "used")
-    return text_table(header, [_row(row) for row in board.rows])
-
-
-def _row(row: LeaderboardRow) -> tuple[object, ...]:
-    scores = row.scores
-    return (
-        row.model,
-        scores.wape,
-        scores.bias,
-        scores.mase,
-        scores.rmsse,
-        scores.wql,
-        scores.coverage_80,
-        scores.coverage_95,
-        scores.skill,
-        round(row.seconds, 1),
-        sum(row.failures.values()),
-        "*" if row.chosen else "",
-    )

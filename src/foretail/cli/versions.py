@@ -11,7 +11,7 @@ import click
 
 from foretail.cli.door import Door
 from foretail.cli.options import home_option, json_option
-from foretail.cli.show import leaderboard_table, show_json, text_table
+from foretail.cli.show import show_json, text_table
 from foretail.core.errors import UsageError
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ def leaderboard(folder: Path, as_json: bool) -> None:
     DIR is the --out folder of that run; foretail-out if left out.
     """
     from foretail.backtest.result import Leaderboard
+    from foretail.report.text import leaderboard_text
 
     path = folder / "leaderboard.json" if folder.is_dir() else folder
     try:
@@ -42,7 +43,7 @@ def leaderboard(folder: Path, as_json: bool) -> None:
     if as_json:
         show_json(board.to_dict())
     else:
-        click.echo(leaderboard_table(board))
+        click.echo(leaderboard_text(board))
     click.echo(
         f"next: foretail run or foretail train with --models {board.chosen.model} to use the best alone", err=True
     )
