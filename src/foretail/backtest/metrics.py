@@ -5,7 +5,7 @@ Arrays are ``[N, H]`` (series x steps) unless said otherwise; cells with a NaN a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -123,9 +123,8 @@ def score(evaluations: Sequence[Evaluation], naive: Sequence[Evaluation] | None 
     )
 
 
-def _masked(item: Evaluation, metric: object, scale: FloatArray) -> float:
-    value: float = metric(item.y, np.where(item.closed, 0.0, item.y_hat), scale)  # type: ignore[operator]
-    return value
+def _masked(item: Evaluation, metric: Callable[..., float], scale: FloatArray) -> float:
+    return metric(item.y, np.where(item.closed, 0.0, item.y_hat), scale)
 
 
 def _interval_scores(evaluations: Sequence[Evaluation]) -> dict[str, float]:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-__all__ = ["Leaderboard", "LeaderboardRow", "Scores", "Window"]
+__all__ = ["NAIVE", "Leaderboard", "LeaderboardRow", "Scores", "Window"]
+
+NAIVE = "seasonal_naive"  # the family that every leaderboard holds and all others are measured by
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ import numpy.typing as npt
 import polars as pl
 
 from foretail.backtest.metrics import Evaluation, scales, score
-from foretail.backtest.result import Leaderboard, LeaderboardRow, Scores, Window
-from foretail.backtest.runner import NAIVE, Candidate, FamilyResult, run_families
+from foretail.backtest.result import NAIVE, Leaderboard, LeaderboardRow, Scores, Window
+from foretail.backtest.runner import Candidate, FamilyResult, run_families
 from foretail.backtest.select import blend, ensemble_weights, pooled_wape
 from foretail.backtest.windows import rolling_windows
 from foretail.core.columns import CUTOFF, DS, STEP, UNIQUE_ID, Y_HAT, Y

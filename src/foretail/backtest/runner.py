@@ -13,19 +13,18 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from foretail.backtest.result import Window
+from foretail.backtest.result import NAIVE, Window
 from foretail.execution.pool import Chunk, warm_pool
 from foretail.models.fallback import last_season
 from foretail.models.families import family_class, make
 from foretail.panel.panel import Panel
 
-__all__ = ["NAIVE", "OUT_OF_TIME", "Candidate", "FamilyResult", "run_families"]
+__all__ = ["OUT_OF_TIME", "Candidate", "FamilyResult", "run_families"]
 
 logger = logging.getLogger(__name__)
 
 FloatArray = npt.NDArray[np.float64]
 
-NAIVE = "seasonal_naive"  # what all others are measured by; it takes no time, so there is always time for it
 OUT_OF_TIME = "out of time"
 _REFIT_GROWTH = 1.15  # a global model is fitted again once its history has grown by this much
 _SMALL = 300_000  # cells of a panel below which starting processes costs more than it saves
@@ -101,7 +100,7 @@ def run_families(
     def wanted(job: _Job) -> bool:
         result = results[job.candidate.family]
         late = (
-            job.candidate.family != NAIVE
+            job.candidate.family != NAIVE  # takes no time, so there is always time for it
             and deadline is not None
             and time.monotonic() + longest[job.candidate.family] > deadline
         )
@@ -125,10 +124,10 @@ def run_families(
         advance(len(done.job.windows))
     for position, window in enumerate(windows):
         missing = [result for result in results.values() if position not in result.forecasts]
-        fallback = _last_season(panel, window, h) if missing else None
-        for result in missing:
-            assert fallback is not None  # noqa: S101  (made just above)
-            result.forecasts[position] = fallback
+        if missing:
+            fallback = _last_season(panel, window, h)
+            for result in missing:
+                result.forecasts[position] = fallback
     return results
 
 

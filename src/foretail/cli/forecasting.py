@@ -8,15 +8,7 @@ from typing import Any
 import click
 
 from foretail.cli.door import Door
-from foretail.cli.options import (
-    home_option,
-    json_option,
-    model_options,
-    out_option,
-    request_from,
-    store_options,
-    table_options,
-)
+from foretail.cli.options import home_option, job_options, json_option, out_option, request_from
 from foretail.cli.show import show_json, text_table
 
 __all__ = ["backtest", "forecast", "run", "train"]
@@ -24,13 +16,7 @@ __all__ = ["backtest", "forecast", "run", "train"]
 _SHOWN_ROWS = 12  # forecasts printed when JSON was not asked for; all of them are in the files
 
 
-@click.command()
-@table_options
-@model_options
-@out_option("foretail-out")
-@store_options
-@json_option
-@click.pass_obj
+@job_options
 def run(
     door: Door, /, out: Path, home: Path | None, data: Path | None, workers: int | None, as_json: bool, **given: Any
 ) -> None:
@@ -57,13 +43,7 @@ def run(
     )
 
 
-@click.command()
-@table_options
-@model_options
-@out_option("foretail-out")
-@store_options
-@json_option
-@click.pass_obj
+@job_options
 def backtest(
     door: Door, /, out: Path, home: Path | None, data: Path | None, workers: int | None, as_json: bool, **given: Any
 ) -> None:
@@ -85,13 +65,7 @@ def backtest(
     click.echo(f"next: foretail train {given['table']} with the same options; scores are in {out}", err=True)
 
 
-@click.command()
-@table_options
-@model_options
-@out_option("foretail-out")
-@store_options
-@json_option
-@click.pass_obj
+@job_options
 def train(
     door: Door, /, out: Path, home: Path | None, data: Path | None, workers: int | None, as_json: bool, **given: Any
 ) -> None:

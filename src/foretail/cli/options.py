@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = [
     "data_option",
     "home_option",
+    "job_options",
     "json_option",
     "model_options",
     "out_option",
@@ -136,6 +137,17 @@ def out_option(default: str) -> Decorator:
         metavar="DIR",
         help="Where the results are written.",
     )
+
+
+job_options = _several(
+    click.command(),
+    table_options,
+    model_options,
+    out_option("foretail-out"),
+    store_options,
+    json_option,
+    click.pass_obj,
+)
 
 
 def request_from(given: Mapping[str, Any]) -> Request:

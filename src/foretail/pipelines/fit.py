@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 import re
 import secrets
 import shutil
 from dataclasses import dataclass, replace
 
 import foretail
-from foretail.backtest.run import ENSEMBLE, Backtest
+from foretail.backtest.run import ENSEMBLE, NAIVE, Backtest
 from foretail.core.errors import PromotionRefused, RegistryError
 from foretail.core.settings import Settings
 from foretail.features.asof import Plan
@@ -23,8 +22,6 @@ from foretail.registry.info import BundleInfo, FamilyTree
 from foretail.registry.versions import Registry
 
 __all__ = ["Registered", "fit_chosen", "model_name", "register"]
-
-logger = logging.getLogger(__name__)
 
 _UNREGISTERED = "unregistered"
 
@@ -53,11 +50,8 @@ class Registered:
 
 def fit_chosen(prepared: Prepared, result: Backtest, settings: Settings) -> Forecaster:
     """The chosen model on all of the history."""
-    common = {"random_state": prepared.request.seed, "n_threads": settings.n_workers}
-    if result.chosen == ENSEMBLE:
-        model = make(ENSEMBLE, weights=result.weights, **common)
-    else:
-        model = make(result.chosen, **common)
+    params = {"weights": result.weights} if result.chosen == ENSEMBLE else {}
+    model = make(result.chosen, random_state=prepared.request.seed, n_threads=settings.n_workers, **params)
     return model.fit(prepared.panel, prepared.h)
 
 
@@ -129,4 +123,4 @@ def _champion_rescored(registry: Registry, name: str, result: Backtest) -> Conte
     weights = {member.family: member.weight for member in members}
     if not set(weights) <= set(result.results[0].forecasts):
         return None
-    return replace(info.contender(), wape=result.wape_of(weights), naive=result.wape_of({"seasonal_naive": 1.0}))
+    return replace(info.contender(), wape=result.wape_of(weights), naive=result.wape_of({NAIVE: 1.0}))

@@ -24,7 +24,7 @@ from foretail.forecasts.frame import user_frame
 from foretail.forecasts.output import Writer, write_outputs
 from foretail.models.contract import Forecaster
 from foretail.pipelines.answer import Wanted, answer
-from foretail.pipelines.documents import json_text
+from foretail.pipelines.documents import json_writer
 from foretail.pipelines.fit import Registered, fit_chosen, register
 from foretail.pipelines.prepare import Prepared, backtest_prepared, prepare
 from foretail.pipelines.request import Request
@@ -131,9 +131,9 @@ def run_request(request: Request, out: Path, settings: Settings, progress: Progr
         )
         shown = user_frame(frame, prepared.panel.spec, wanted.series)
         write_forecasts(warehouse, frame, dataset=prepared.panel.spec.name, run_id=run_id)
-    summary = _summary(prepared, result, registered, frame, run_id)
+    summary = _summary(prepared, result, registered, frame, run_id, log)
     with log.stage("report"):
-        files = _files(prepared, result, model, frame, shown, summary, log)
+        files = _files(prepared, result, model, frame, shown, summary)
         write_outputs(out, files)
     return RunResult(out, summary, result.leaderboard, shown, tuple(summary["notes"]))
 
@@ -145,13 +145,11 @@ def _files(
     frame: pl.DataFrame,
     shown: pl.DataFrame,
     summary: dict[str, Any],
-    log: StageLog,
 ) -> Mapping[str, Writer]:
     def report(path: Path) -> None:
         from foretail.report.data import ReportData
         from foretail.report.page import write_report
 
-        summary["stages"] = log.stages
         panel = prepared.panel
         title = f"{panel.spec.name}: {prepared.h} {panel.frequency.noun}s after {panel.cutoff}"
         write_report(
@@ -169,22 +167,18 @@ def _files(
             ),
         )
 
-    def run_json(path: Path) -> None:
-        summary["stages"] = log.stages
-        path.write_text(json_text(summary), encoding="utf-8")
-
     return {
         "forecasts.parquet": shown.write_parquet,
         "forecasts.csv": shown.write_csv,
-        "leaderboard.json": lambda path: path.write_text(json_text(result.leaderboard.to_dict()), encoding="utf-8"),
+        "leaderboard.json": json_writer(result.leaderboard.to_dict()),
         "backtest.parquet": result.frame.write_parquet,
         "report.html": report,
-        "run.json": run_json,
+        "run.json": json_writer(summary),
     }
 
 
 def _summary(
-    prepared: Prepared, result: Backtest, registered: Registered, frame: pl.DataFrame, run_id: str
+    prepared: Prepared, result: Backtest, registered: Registered, frame: pl.DataFrame, run_id: str, log: StageLog
 ) -> dict[str, Any]:
     panel = prepared.panel
     return {
@@ -203,12 +197,12 @@ def _summary(
         "n_forecasts": frame.height,
         "n_fallbacks": frame.filter(pl.col("source") != "model").height,
         "seed": prepared.request.seed,
-        "scores": result.leaderboard.to_dict()["rows"][_position(result)]["scores"],
+        "scores": next(row for row in result.leaderboard.to_dict()["rows"] if row["chosen"])["scores"],
         "spec": panel.spec.to_dict(),
         "notes": _notes(prepared, result, registered),
         "command": _command(prepared.request),
         "versions": {"python": platform.python_version(), **{name: installed_version(name) for name in _PACKAGES}},
-        "stages": {},
+        "stages": log.stages,  # filled as stages end, up to the moment it is written
     }
 
 
@@ -218,10 +212,6 @@ def _notes(prepared: Prepared, result: Backtest, registered: Registered) -> list
     if late:
         notes.append(f"left out, since the time of --budget was up: {', '.join(late)}")
     return notes if registered.is_registered else [*notes, registered.decision]
-
-
-def _position(result: Backtest) -> int:
-    return [row.chosen for row in result.leaderboard.rows].index(True)
 
 
 def _verdict(result: Backtest, registered: Registered) -> str:

@@ -9,7 +9,7 @@ from foretail.core.errors import PromotionRefused, RegistryError
 from foretail.core.progress import Progress
 from foretail.core.settings import Settings
 from foretail.forecasts.output import write_outputs
-from foretail.pipelines.documents import json_text
+from foretail.pipelines.documents import json_writer
 from foretail.pipelines.fit import fit_chosen, register
 from foretail.pipelines.prepare import backtest_prepared, prepare
 from foretail.pipelines.request import Request
@@ -31,8 +31,7 @@ def train_request(request: Request, out: Path, settings: Settings, progress: Pro
     """
     prepared = prepare(request, settings, progress)
     result = backtest_prepared(prepared, settings, progress)
-    board = json_text(result.leaderboard.to_dict())
-    write_outputs(out, {"leaderboard.json": lambda path: path.write_text(board, encoding="utf-8")})
+    write_outputs(out, {"leaderboard.json": json_writer(result.leaderboard.to_dict())})
     with progress.stage("train"):
         model = fit_chosen(prepared, result, settings)
     with progress.stage("register"):

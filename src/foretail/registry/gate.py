@@ -6,9 +6,9 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-__all__ = ["NAIVE", "Contender", "Decision", "GateRow", "decide"]
+from foretail.backtest.result import NAIVE
 
-NAIVE = "seasonal_naive"  # the family every leaderboard holds
+__all__ = ["Contender", "Decision", "GateRow", "decide"]
 
 _SAME = 1e-6  # relative difference below which two figures come from the same data
 

@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
-from foretail.backtest.result import Leaderboard, LeaderboardRow
+from foretail.backtest.result import NAIVE, Leaderboard, LeaderboardRow
 from foretail.core.errors import RegistryError
 from foretail.core.spec import DatasetSpec
-from foretail.registry.gate import NAIVE, Contender
+from foretail.registry.gate import Contender
 
 __all__ = ["BundleInfo", "FamilyTree"]
 

@@ -8,10 +8,9 @@ from typing import Any
 
 import polars as pl
 
-from foretail.backtest.result import Scores
 from foretail.report.data import ReportData
 from foretail.report.segments import PATTERNS
-from foretail.report.wording import amount, decimal, duration, memory, percent, plural, signed_percent
+from foretail.report.wording import amount, decimal, duration, memory, metric_cells, percent, plural, signed_percent
 
 __all__ = [
     "TextTable",
@@ -55,7 +54,7 @@ def leaderboard_table(data: ReportData) -> TextTable:
     """Models, best first, with every metric over the outer windows."""
     heads = ("Model", "WAPE", "Bias", "MASE", "RMSSE", "WQL", "Cov. 80", "Cov. 95", "Skill", "Seconds", "Failures")
     rows = tuple(
-        (row.model, *_metrics(row.scores), decimal(row.seconds, 1), f"{sum(row.failures.values()):,}")
+        (row.model, *metric_cells(row.scores), decimal(row.seconds, 1), f"{sum(row.failures.values()):,}")
         for row in data.leaderboard.rows
     )
     marks = {i: "baseline" for i, row in enumerate(data.leaderboard.rows) if row.model == "seasonal_naive"}
@@ -70,7 +69,7 @@ def window_table(data: ReportData) -> TextTable:
     rows = []
     for cutoff, scores in sorted(chosen.windows.items()):
         naive = baseline.windows.get(cutoff) if baseline else None
-        first, *others = _metrics(scores)
+        first, *others = metric_cells(scores)
         rows.append((cutoff, first, percent(naive.wape if naive else None), *others))
     return TextTable(heads, tuple(rows))
 
@@ -156,19 +155,6 @@ def data_facts(data: ReportData) -> list[tuple[str, str]]:
         ("Zeros among them", percent(quality.zero_share)),
         (f"{data.spec.target} in all", amount(quality.total, data.spec.unit)),
     ]
-
-
-def _metrics(scores: Scores) -> tuple[str, ...]:
-    return (
-        percent(scores.wape),
-        signed_percent(scores.bias),
-        decimal(scores.mase),
-        decimal(scores.rmsse),
-        decimal(scores.wql, 4),
-        percent(scores.coverage_80, 0),
-        percent(scores.coverage_95, 0),
-        signed_percent(scores.skill),
-    )
 
 
 def _shares(row: Mapping[str, Any]) -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from foretail.backtest.result import Leaderboard, LeaderboardRow
-from foretail.report.wording import decimal, percent, signed_percent
+from foretail.report.wording import decimal, metric_cells
 
 __all__ = ["leaderboard_text"]
 
@@ -32,20 +32,8 @@ def leaderboard_text(leaderboard: Leaderboard) -> str:
 
 
 def _cells(row: LeaderboardRow) -> tuple[str, ...]:
-    scores = row.scores
-    return (
-        _printable(row.model),
-        percent(scores.wape),
-        signed_percent(scores.bias),
-        decimal(scores.mase),
-        decimal(scores.rmsse),
-        decimal(scores.wql, 4),
-        percent(scores.coverage_80, 0),
-        percent(scores.coverage_95, 0),
-        signed_percent(scores.skill),
-        decimal(row.seconds, 1),
-        f"{sum(row.failures.values()):,}",
-    )
+    failures = f"{sum(row.failures.values()):,}"
+    return (_printable(row.model), *metric_cells(row.scores), decimal(row.seconds, 1), failures)
 
 
 def _line(cells: tuple[str, ...], widths: list[int]) -> str:

@@ -6,7 +6,19 @@ import datetime as dt
 import math
 from typing import TypeGuard
 
-__all__ = ["amount", "decimal", "duration", "long_date", "memory", "percent", "plural", "signed_percent"]
+from foretail.backtest.result import Scores
+
+__all__ = [
+    "amount",
+    "decimal",
+    "duration",
+    "long_date",
+    "memory",
+    "metric_cells",
+    "percent",
+    "plural",
+    "signed_percent",
+]
 
 NONE = "–"
 _NBSP = "\u00a0"
@@ -74,3 +86,17 @@ def _is_given(value: float | None) -> TypeGuard[float]:
 
 def _no_minus_zero(value: float, digits: int) -> float:
     return 0.0 if round(value, digits) == 0 else value
+
+
+def metric_cells(scores: Scores) -> tuple[str, ...]:
+    """The cells of a row of the leaderboard: WAPE, bias, MASE, RMSSE, WQL, coverage of 80 % and 95 %, skill."""
+    return (
+        percent(scores.wape),
+        signed_percent(scores.bias),
+        decimal(scores.mase),
+        decimal(scores.rmsse),
+        decimal(scores.wql, 4),
+        percent(scores.coverage_80, 0),
+        percent(scores.coverage_95, 0),
+        signed_percent(scores.skill),
+    )
