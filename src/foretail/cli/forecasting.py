@@ -16,6 +16,7 @@ __all__ = ["backtest", "forecast", "run", "train"]
 _SHOWN_ROWS = 12  # forecasts printed when JSON was not asked for; all of them are in the files
 
 
+@click.command()
 @job_options
 def run(
     door: Door, /, out: Path, home: Path | None, data: Path | None, workers: int | None, as_json: bool, **given: Any
@@ -43,6 +44,7 @@ def run(
     )
 
 
+@click.command()
 @job_options
 def backtest(
     door: Door, /, out: Path, home: Path | None, data: Path | None, workers: int | None, as_json: bool, **given: Any
@@ -65,6 +67,7 @@ def backtest(
     click.echo(f"next: foretail train {given['table']} with the same options; scores are in {out}", err=True)
 
 
+@click.command()
 @job_options
 def train(
     door: Door, /, out: Path, home: Path | None, data: Path | None, workers: int | None, as_json: bool, **given: Any

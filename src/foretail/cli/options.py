@@ -140,7 +140,6 @@ def out_option(default: str) -> Decorator:
 
 
 job_options = _several(
-    click.command(),
     table_options,
     model_options,
     out_option("foretail-out"),

@@ -97,3 +97,9 @@ def test_the_readme_is_short_and_names_every_verb():
     assert len(text.splitlines()) < 150
     for name in (name for name in COMMANDS if name.count(" ") == 1):
         assert f"`{name}`" in text
+
+
+def test_every_verb_has_a_help_of_its_own():
+    texts = [command.help for command in COMMANDS.values()]
+    assert all(texts)
+    assert len(set(texts)) == len(texts)
