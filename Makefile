@@ -24,7 +24,7 @@ $(VENV)/.core: $(BIN)/python pyproject.toml constraints.txt
 
 $(VENV)/.all: $(VENV)/.core
 	@echo "installing what tests, lint and benchmarks need into $(VENV)" >&2
-	$(PIP_INSTALL) -e '.[s3,test,lint,bench]'
+	$(PIP_INSTALL) -e '.[all,test,lint,bench]'
 	@touch $@
 
 install: $(VENV)/.all ## .venv with everything the tests need

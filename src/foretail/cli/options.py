@@ -38,6 +38,11 @@ def comma_list(text: str) -> tuple[str, ...]:
     return tuple(item.strip() for item in text.split(",") if item.strip())
 
 
+def model_list(text: str) -> tuple[str, ...]:
+    """Names of models between commas; commas in brackets are a name's: ``theta,prophet[engine=stan,growth=flat]``."""
+    return tuple(item.strip() for item in re.split(r",(?![^\[]*\])", text) if item.strip())
+
+
 def quantile_levels(text: str) -> tuple[float, ...]:
     """Levels between commas, sorted and checked."""
     try:
@@ -104,7 +109,7 @@ model_options = _several(
         show_default=True,
     ),
     click.option(
-        "--models", type=comma_list, default="auto", metavar="A,B", show_default=True, help="Families to compare."
+        "--models", type=model_list, default="auto", metavar="A,B", show_default=True, help="Families to compare."
     ),
     click.option("--budget", type=duration, metavar="TIME", help="Time to spend at most: 90s, 10m, 1h30m."),
     click.option("--seed", type=int, default=7, show_default=True, help="Seed of everything random."),

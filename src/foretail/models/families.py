@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import importlib
+import inspect
+import json
+import re
 from dataclasses import dataclass
 
 from foretail.core.errors import MissingExtraError, UsageError, nearest
 from foretail.models.contract import Forecaster
 
-__all__ = ["FAMILIES", "Family", "family_class", "make"]
+__all__ = ["FAMILIES", "Family", "family_class", "make", "parse"]
 
 
 @dataclass(frozen=True)
@@ -41,17 +44,41 @@ FAMILIES: dict[str, Family] = {
 }
 
 
+_NAME = re.compile(r"(?P<family>[a-z0-9_-]+)(?:\[(?P<params>[^\[\]]*)\])?")
+
+
+def parse(name: str) -> tuple[str, dict[str, object]]:
+    """A family and its parameters from a name such as ``boosting`` or ``prophet[engine=stan,growth=flat]``.
+
+    Values are read as JSON where they are JSON (``true``, ``0.1``) and as text otherwise.
+
+    Raises
+    ------
+    UsageError : not of that form, or an unknown family.
+    """
+    match = _NAME.fullmatch(name.strip())
+    items = [item.partition("=") for item in (match["params"] or "").split(",") if item.strip()] if match else []
+    if match is None or any(not key.strip() or not value.strip() for key, _, value in items):
+        raise UsageError(
+            f"{name!r} does not name a family.\n  where: --models\n  fix:   family or family[parameter=value,...]"
+        )
+    if match["family"] not in FAMILIES:
+        raise UsageError(
+            f"unknown model family {match['family']!r}.\n  where: --models\n"
+            f"  fix:   {nearest(match['family'], FAMILIES)}"
+        )
+    return match["family"], {key.strip(): _value(value.strip()) for key, _, value in items}
+
+
 def family_class(name: str) -> type[Forecaster]:
-    """The class of a family.
+    """The class of a family; ``name`` may carry parameters, see `parse`.
 
     Raises
     ------
     UsageError : an unknown name.
     MissingExtraError : its package is not installed.
     """
-    if name not in FAMILIES:
-        raise UsageError(f"unknown model family {name!r}.\n  where: --models\n  fix:   {nearest(name, FAMILIES)}")
-    family = FAMILIES[name]
+    family = FAMILIES[parse(name)[0]]
     module, _, attribute = family.path.partition(":")
     try:
         found: object = getattr(importlib.import_module(module), attribute)
@@ -64,5 +91,25 @@ def family_class(name: str) -> type[Forecaster]:
 
 
 def make(name: str, **params: object) -> Forecaster:
-    """A new, unfitted forecaster of that family."""
-    return family_class(name)(**{**dict(FAMILIES[name].params), **params})
+    """A new, unfitted forecaster of that family; parameters in the name come before ``params``.
+
+    Raises
+    ------
+    UsageError : an unknown family, or a parameter in the name that the family does not have.
+    """
+    family, named = parse(name)
+    made = family_class(family)
+    known = [key for key in inspect.signature(made.__init__).parameters if key != "self"]
+    for key in named:
+        if key not in known:
+            raise UsageError(
+                f"{family} has no parameter {key!r}.\n  where: --models {name}\n  fix:   {nearest(key, known)}"
+            )
+    return made(**{**dict(FAMILIES[family].params), **params, **named})
+
+
+def _value(text: str) -> object:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text

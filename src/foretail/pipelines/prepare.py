@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from foretail.backtest.run import Backtest, Candidate, backtest
-from foretail.core.errors import UsageError, nearest
 from foretail.core.progress import Progress
 from foretail.core.quantiles import check_quantiles
 from foretail.core.settings import Settings
-from foretail.models.families import FAMILIES
+from foretail.models.families import make
 from foretail.panel.build import PanelBuild, build_panel
 from foretail.panel.panel import Panel
 from foretail.panel.quarantine import keep_quarantine, with_released
@@ -96,7 +95,6 @@ def _candidates(request: Request, panel: Panel) -> tuple[Candidate, ...]:
 
 
 def _check_families(names: tuple[str, ...]) -> None:
-    unknown = [name for name in names if name != "auto" and name not in FAMILIES]
-    if unknown:
-        known = nearest(unknown[0], [*FAMILIES, "auto"])
-        raise UsageError(f"unknown model family {unknown[0]!r}.\n  where: --models\n  fix:   {known}")
+    for name in names:
+        if name != "auto":
+            make(name)
