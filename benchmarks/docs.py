@@ -34,9 +34,12 @@ def main() -> None:
 
 
 def page(results: Path) -> str:
-    """The page as Markdown: one section per ``NAME.json`` in ``results``, by name, with the machine it ran on."""
+    """The page as Markdown: one section per ``NAME.json`` in ``results``, by name, with the machine it ran on.
+
+    Tables of ``NAME.tables.json`` (see `benchmarks.standings.Grid`) stand before the lines of ``NAME.json``.
+    """
     machines = read_machines(results)
-    files = sorted(path for path in results.glob("*.json") if path.name != MACHINES)
+    files = sorted(path for path in results.glob("*.json") if path.name != MACHINES and "." not in path.stem)
     sections = [_section(path, machines.get(path.stem)) for path in files]
     return "\n".join([_INTRODUCTION, *(sections or ["No benchmark has run yet.\n"])])
 
@@ -51,9 +54,36 @@ def _section(path: Path, ran: Mapping[str, str] | None) -> str:
         *([about, ""] if about else []),
         f"`make bench-{path.stem}`, {where}",
         "",
+        *_grids(path.with_suffix(".tables.json")),
         _table(lines),
     ]
     return "\n".join(parts) + "\n"
+
+
+def _grids(path: Path) -> list[str]:
+    """Each table under its title, with its notes below; nothing without the file."""
+    if not path.is_file():
+        return []
+    parts = []
+    for grid in json.loads(path.read_text(encoding="utf-8")):
+        rows = [[_cell(value) for value in row] for row in grid["rows"]]
+        numbers = [all(not isinstance(row[i], str) for row in grid["rows"]) for i in range(len(grid["header"]))]
+        rule = ["---:" if right else "---" for right in numbers]
+        notes = [line for note in grid["notes"] for line in ("", _text(note) + ".")]
+        parts += [f"### {_text(grid['title'])}", "", _markdown([grid["header"], rule, *rows]), *notes, ""]
+    return parts
+
+
+def _cell(value: object) -> str:
+    return _text(str(value)) if isinstance(value, str) else _number(value)  # type: ignore[arg-type]
+
+
+def _text(value: str) -> str:
+    return value.replace("|", "\\|")
+
+
+def _markdown(rows: Sequence[Sequence[str]]) -> str:
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
 def _about(name: str) -> str:
@@ -67,13 +97,13 @@ def _about(name: str) -> str:
 
 def _table(lines: Sequence[Mapping[str, Any]]) -> str:
     rows = [_HEADER, ("---", "---:", "---", "---", "---:", "---:", "---", "---"), *(_row(line) for line in lines)]
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    return _markdown(rows)
 
 
 def _row(line: Mapping[str, Any]) -> tuple[str, ...]:
     met = {True: "yes", False: "**no**", None: ""}[line["met"]]
     numbers = {key: _number(line[key]) for key in ("value", "peer_value", "ratio")}
-    texts = {key: str(line[key]).replace("|", "\\|") for key in ("work", "unit", "peer", "goal")}
+    texts = {key: _text(str(line[key])) for key in ("work", "unit", "peer", "goal")}
     return (
         *(texts["work"], numbers["value"], texts["unit"], texts["peer"]),
         *(numbers["peer_value"], numbers["ratio"], texts["goal"], met),

@@ -10,7 +10,7 @@ from pathlib import Path
 from benchmarks.machine import note_machine
 from foretail.cli.show import text_table
 
-__all__ = ["RESULTS", "Measure", "publish"]
+__all__ = ["RESULTS", "Measure", "publish", "show", "write"]
 
 RESULTS = Path(__file__).parent / "results"
 
@@ -67,13 +67,23 @@ class Measure:
 
 
 def publish(name: str, measures: Sequence[Measure], folder: Path = RESULTS) -> Path:
-    """Print the measures as a table, write them to ``folder/NAME.json`` and note the machine beside; gives the path."""
+    """`show` the measures and `write` them; gives the path."""
+    show(measures)
+    return write(name, measures, folder)
+
+
+def show(measures: Sequence[Measure]) -> None:
+    """Print the measures as a table."""
     header = ("work", "value", "unit", "peer", "peer_value", "ratio", "goal", "met")
     lines = [measure.to_dict() for measure in measures]
     print(text_table(header, [[_shown(line[key]) for key in header] for line in lines]))
+
+
+def write(name: str, measures: Sequence[Measure], folder: Path = RESULTS) -> Path:
+    """Write the measures to ``folder/NAME.json`` and note the machine beside; gives the path."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}.json"
-    path.write_text(json.dumps(lines, indent=2) + "\n", encoding="utf-8")
+    path.write_text(json.dumps([measure.to_dict() for measure in measures], indent=2) + "\n", encoding="utf-8")
     note_machine(name, folder)
     return path
 

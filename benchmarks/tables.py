@@ -1,4 +1,4 @@
-"""`foretail run` on plain CSV files of other tables, beside the best of three peers; the goal is their geometric mean.
+"""`foretail run` on plain CSV files of other tables, beside the best of four peers; the goal is their geometric mean.
 
 Each table of `benchmarks.cases` is cut at its cutoff and written as CSV; the command runs as a process of its own and
 sees that file (and the known covariates of the horizon) and nothing else; the rows held back are scored by WAPE.

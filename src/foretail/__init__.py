@@ -12,14 +12,17 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from foretail.core.spec import DatasetSpec
     from foretail.pipelines.run import RunResult, run
+    from foretail.pipelines.tune import TuneResult, tune
 
-__all__ = ["DatasetSpec", "RunResult", "__version__", "run"]
+__all__ = ["DatasetSpec", "RunResult", "TuneResult", "__version__", "run", "tune"]
 __version__ = "0.1.0"
 
 _LAZY = {
     "DatasetSpec": "foretail.core.spec",
     "RunResult": "foretail.pipelines.run",
+    "TuneResult": "foretail.pipelines.tune",
     "run": "foretail.pipelines.run",
+    "tune": "foretail.pipelines.tune",
 }
 
 

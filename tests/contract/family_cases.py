@@ -11,24 +11,35 @@ import polars as pl
 
 from foretail.core.spec import DatasetSpec
 from foretail.models.contract import Forecaster
-from foretail.models.families import family_class, make
+from foretail.models.families import FAMILIES, family_class, make
 from foretail.panel.panel import Panel
 
-ROUNDS = 20
-LENGTH = {"D": 120, "W-FRI": 40, "MS": 30}  # weeks: shorter than their season
+FEW: dict[str, Any] = {"rounds": 20, "epochs": 2, "n_threads": 1}  # whatever of these a family has
+LENGTH = {"D": 200, "W-FRI": 120, "MS": 48}
+SHORT = {"D": 40, "W-FRI": 40, "MS": 18}  # weeks and months: less than one season, and than two
+BELIEVABLE = 20.0  # times the largest value of a series: a family that says more must fall back, and say so
 
 
 def small(name: str, **params: Any) -> Forecaster:
-    """A forecaster of the family with few rounds and one thread, where it has such things."""
+    """A forecaster of the family with few rounds or epochs and one thread, its members too."""
     takes = inspect.signature(family_class(name).__init__).parameters
-    few: dict[str, Any] = {"rounds": ROUNDS, "n_threads": 1, "params": {"boosting": {"rounds": ROUNDS}}}
-    return make(name, **{key: value for key, value in few.items() if key in takes}, **params)
+    few = _few(name)
+    if "params" in takes:
+        few["params"] = {member: _few(member, without=("n_threads",)) for member in FAMILIES}
+    return make(name, **few, **params)
 
 
-def bare_panel(y: np.ndarray[Any, Any], freq: str = "D", closed: np.ndarray[Any, Any] | None = None) -> Panel:
+def _few(name: str, without: tuple[str, ...] = ()) -> dict[str, Any]:
+    takes = inspect.signature(family_class(name).__init__).parameters
+    return {key: value for key, value in FEW.items() if key in takes and key not in without}
+
+
+def bare_panel(
+    y: np.ndarray[Any, Any], freq: str = "D", closed: np.ndarray[Any, Any] | None = None, **more: Any
+) -> Panel:
     """A panel of sales alone: no covariates, nothing known of the future."""
     y = np.atleast_2d(np.asarray(y, dtype=np.float64))
-    spec = DatasetSpec(keys=("store",), time="date", target="sales", freq=freq, horizon=7)
+    spec = DatasetSpec(keys=("store",), time="date", target="sales", freq=freq, horizon=7, **more)
     names = [f"s{row:02d}" for row in range(len(y))]
     series = pl.DataFrame({"unique_id": names, "store": names})
     start = int(spec.frequency.to_index(np.array("2021-01-10", dtype="datetime64[D]")))
@@ -39,6 +50,16 @@ def wave(n: int) -> np.ndarray[Any, Any]:
     """An ordinary series."""
     t = np.arange(n)
     return 20.0 + 5 * np.sin(2 * np.pi * t / 7) + np.random.default_rng(n).normal(0, 1, n)
+
+
+def crowd(n: int, freq: str) -> np.ndarray[Any, Any]:
+    """Ordinary series, more than there are odd ones, of many sizes with the season of their frequency."""
+    rng = np.random.default_rng(4)
+    level = np.geomspace(3, 900, 24)[:, None]
+    phase = rng.uniform(0, 0.5, (24, 1))
+    season = {"D": 7, "W": 52, "M": 12}[freq[0]]
+    shape = 1 + 0.3 * np.sin(2 * np.pi * (np.arange(n) / season + phase))
+    return level * shape * rng.lognormal(0, 0.05, (24, n))
 
 
 def _with(n: int, value: float, *columns: int) -> np.ndarray[Any, Any]:
@@ -52,6 +73,15 @@ def _riddled(n: int) -> np.ndarray[Any, Any]:
     y[np.random.default_rng(0).random(n) < 0.7] = np.nan
     y[n // 2] = 3.0
     return y
+
+
+def _rare(n: int) -> np.ndarray[Any, Any]:
+    rng = np.random.default_rng(1)
+    return np.where(rng.random(n) < 0.1, rng.integers(1, 5, n), 0).astype(np.float64)
+
+
+def _returned(n: int) -> np.ndarray[Any, Any]:
+    return np.where(np.arange(n) % 11 == 5, -wave(n) / 3, wave(n))
 
 
 def _ended(n: int) -> np.ndarray[Any, Any]:
@@ -71,7 +101,10 @@ ODD: dict[str, Callable[[int], np.ndarray[Any, Any]]] = {
     "tiny": lambda n: 1e-9 * wave(n),
     "negative": lambda n: -wave(n),
     "both signs": lambda n: wave(n) - 20.0,
+    "some returns": _returned,
     "riddled with holes": _riddled,
+    "rare sales": _rare,
+    "a step": lambda n: wave(n) * np.where(np.arange(n) < 2 * n // 3, 1.0, 8.0),
     "ended long ago": _ended,
     "one spike": lambda n: np.where(np.arange(n) == n // 3, 1e6, 0.0),
     "exponential": lambda n: np.exp(np.arange(n) / 3.0),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -14,14 +14,16 @@ import polars as pl
 from foretail.backtest.metrics import Evaluation, scales, score
 from foretail.backtest.result import NAIVE, Leaderboard, LeaderboardRow, Scores, Window
 from foretail.backtest.runner import Candidate, FamilyResult, run_families
-from foretail.backtest.select import blend, ensemble_weights, pooled_wape
+from foretail.backtest.select import Selection, blend, pooled_wape, select
 from foretail.backtest.windows import rolling_windows
 from foretail.core.columns import CUTOFF, DS, STEP, UNIQUE_ID, Y_HAT, Y
 from foretail.core.errors import ForecastError
 from foretail.core.progress import Progress, Silent
 from foretail.core.quantiles import quantile_column
 from foretail.models.intervals import Conformal, HeldBack, Size
+from foretail.models.mixture import Mixture
 from foretail.panel.panel import Panel
+from foretail.panel.segments import segments
 
 __all__ = ["ENSEMBLE", "NAIVE", "Backtest", "Candidate", "WindowResult", "backtest"]
 
@@ -31,6 +33,7 @@ BoolArray = npt.NDArray[np.bool_]
 ENSEMBLE = "ensemble"
 _BUDGET_SHARE = 0.6  # of the time budget, for the backtest; the rest is for the final fit
 _INTERVAL_LEVELS = (0.025, 0.1, 0.9, 0.975)
+_UNSCORED = Scores(*[float("nan")] * len(fields(Scores)))  # of a family that was left out or failed
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,8 @@ class Backtest:
 
     Attributes
     ----------
-    leaderboard : figures of the outer windows. chosen : the model to use. weights : ``{family: weight}`` of it.
+    leaderboard : figures of the outer windows. chosen : the model to use. weights : ``{family: share}`` of it.
+    mixture : how its members are mixed, when it is the ensemble.
     intervals : calibrated on every window, for forecasts from the end of the panel.
     frame : the chosen model's forecasts on the outer windows: ``unique_id, ds, cutoff, step, y, y_hat, q…``.
     results : every window, oldest first. levels : quantile levels.
@@ -78,6 +82,7 @@ class Backtest:
     frame: pl.DataFrame
     results: tuple[WindowResult, ...]
     levels: tuple[float, ...]
+    mixture: Mixture | None = None
 
     def wape_of(self, weights: Mapping[str, float]) -> dict[str, float]:
         """WAPE per outer window of any mix of the families that took part, keyed like the gate's windows."""
@@ -143,14 +148,19 @@ def _conclude(
     levels: tuple[float, ...],
 ) -> Backtest:
     able = [name for name, result in families.items() if not result.is_out]
-    weights = _weights(results, able, families)
-    if len(weights) > 1:
+    selection = _selection(panel, h, results, able, families)
+    weights = {NAIVE: 1.0} if selection.mixture is None else selection.mixture.shares()
+    if selection.mixture is not None and len(weights) > 1:
+        groups = selection.mixture.groups(panel.unique_ids)
         for result in results:
-            result.forecasts[ENSEMBLE] = blend(result.forecasts, weights)
+            result.forecasts[ENSEMBLE] = selection.mixture.mixed(result.forecasts, groups)
         able.append(ENSEMBLE)
-    inner = {name: _inner_wape(results, name) for name in results[0].forecasts}
-    evaluations = {name: _evaluations(panel, results, name, h, levels) for name in results[0].forecasts}
-    chosen = min(able, key=lambda name: (inner[name], name))
+    models = [name for name in results[0].forecasts if name in able or name == NAIVE]
+    inner = {name: _inner_wape(results, name) for name in models} | {ENSEMBLE: selection.wape}
+    evaluations = {name: _evaluations(panel, results, name, h, levels) for name in models}
+    chosen = min((name for name in able if name != ENSEMBLE), key=lambda name: (inner[name], name))
+    if ENSEMBLE in able and selection.is_worth(inner[chosen]):
+        chosen = ENSEMBLE
     if not score(evaluations[chosen]).wape < score(evaluations[NAIVE]).wape:
         chosen = NAIVE  # what does not beat seasonal naive where nothing was chosen is not used
     return Backtest(
@@ -161,25 +171,32 @@ def _conclude(
         frame=_frame(panel, _of_role(results, "outer"), evaluations[chosen], chosen),
         results=results,
         levels=levels,
+        mixture=selection.mixture if chosen == ENSEMBLE else None,
     )
 
 
-def _weights(
-    results: Sequence[WindowResult], able: Sequence[str], families: Mapping[str, FamilyResult]
-) -> dict[str, float]:
-    chosen_on = _of_role(results, "inner") or results
-    weights = ensemble_weights(
-        [result.y for result in chosen_on],
-        {name: [result.forecasts[name] for result in chosen_on] for name in able},
-    )
-    if weights:
-        return weights
+def _selection(
+    panel: Panel,
+    h: int,
+    results: Sequence[WindowResult],
+    able: Sequence[str],
+    families: Mapping[str, FamilyResult],
+) -> Selection:
     if not able:
         reasons = "\n".join(f"    {name}: {', '.join(result.failures)}" for name, result in families.items())
         raise ForecastError(
             f"every family failed.\n  where:\n{reasons}\n  fix:   --models seasonal_naive, or see above"
         )
-    return {NAIVE: 1.0}  # nothing was sold in any window, so nothing can be compared: the last season has no rival
+    chosen_on = _of_role(results, "inner") or results
+    first_outer = _of_role(results, "outer")[0].window.n_periods
+    return select(
+        [result.y for result in chosen_on],
+        {name: [result.forecasts[name] for result in chosen_on] for name in able},
+        origins=[result.window.n_periods for result in chosen_on],
+        h=h,
+        unique_ids=panel.unique_ids,
+        segments=segments(panel.as_of(first_outer)).codes,
+    )
 
 
 def _leaderboard(
@@ -202,14 +219,14 @@ def _leaderboard(
     rows = [
         LeaderboardRow(
             model=name,
-            scores=score(evaluations[name], naive),
-            inner_wape=inner[name],
-            windows=by_window(name),
+            scores=score(evaluations[name], naive) if name in evaluations else _UNSCORED,
+            inner_wape=inner.get(name, float("nan")),
+            windows=by_window(name) if name in evaluations else dict.fromkeys(cutoffs, _UNSCORED),
             seconds=round(families.get(name, members).seconds, 3),
             failures=dict(families.get(name, members).failures),
             chosen=name == chosen,
         )
-        for name in evaluations
+        for name in dict.fromkeys([*evaluations, *families])
     ]
     rows.sort(key=lambda row: (np.nan_to_num(row.scores.wape, nan=np.inf), row.model))
     return Leaderboard(tuple(rows), tuple(result.window for result in results))

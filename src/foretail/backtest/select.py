@@ -1,18 +1,35 @@
-"""Chooses on inner windows: weights of the ensemble by greedy selection, then the model with the lowest WAPE."""
+"""Chooses on inner windows: how an ensemble is weighted, and whether it or one family alone is used.
+
+Richer ways to weight (per segment, per part of the horizon, per series) must beat one set of weights on windows left
+out of their fit; an ensemble is given up for a single family only when that is clearly better.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["blend", "ensemble_weights", "pooled_wape"]
+from foretail.models.mixture import Mixture
+
+__all__ = ["Selection", "blend", "pooled_wape", "select"]
 
 FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
 
-_PICKS = 10  # weights are multiples of a tenth
+_PICKS = 10  # weights are multiples of a tenth before they are shrunk
 _NEAR_BEST = 1.25  # a member more than this much worse than the best one is never mixed in
+_SHRINK = 0.5  # weight of the plain mean of those near the best: few windows hide what happens once a year
+_BORROWED_CELLS = 500  # a segment with as many scored cells counts as much as all series together
+_POWERS = (2.0,)  # weights of a series fall with this power of its error
+_BORROWED_PERIODS = 30  # a series' own errors count as much as its segment's when it has this many
+_RICHER = 0.99  # share of the plain ensemble's error that a richer one may have at most
+_ALONE = 0.98  # share of the ensemble's error that a single family may have at most
+_MOST_CELLS = 300_000  # more do not move a weight
+_N_PARTS = 3  # of the horizon
+_FEWEST_STEPS = 6  # with fewer, a horizon has no parts
 
 
 def pooled_wape(actuals: Sequence[FloatArray], forecasts: Sequence[FloatArray]) -> float:
@@ -25,38 +42,206 @@ def pooled_wape(actuals: Sequence[FloatArray], forecasts: Sequence[FloatArray]) 
     return error / total if total > 0 else float("nan")
 
 
-def ensemble_weights(actuals: Sequence[FloatArray], forecasts: Mapping[str, Sequence[FloatArray]]) -> dict[str, float]:
-    """Weights (sum 1) that lower the pooled WAPE, shrunk half-way to the plain mean of all that are near the best.
-
-    Greedy selection with replacement: the member that helps the running mean most is picked, ten times. Few windows
-    make the optimum noisy and hide what happens once a year, hence the shrinkage. Source: Caruana et al. (2004).
-
-    Parameters
-    ----------
-    actuals : per window ``[N, h]``. forecasts : per model and window ``[N, h]``.
-    """
-    alone = {name: pooled_wape(actuals, parts) for name, parts in forecasts.items()}
-    alone = {name: value for name, value in alone.items() if np.isfinite(value)}
-    if not alone:
-        return {}
-    best = min(alone.values())
-    pool = sorted(name for name, value in alone.items() if value <= _NEAR_BEST * best)
-    picks: list[str] = []
-    running = [np.zeros_like(y) for y in actuals]
-    for _ in range(_PICKS):
-        n = len(picks)
-
-        def error(name: str, n: int = n, running: list[FloatArray] = running) -> float:
-            mixed = [(total * n + part) / (n + 1) for total, part in zip(running, forecasts[name], strict=True)]
-            return pooled_wape(actuals, mixed)
-
-        chosen = min(pool, key=lambda name: (error(name), name))
-        running = [(total * n + part) / (n + 1) for total, part in zip(running, forecasts[chosen], strict=True)]
-        picks.append(chosen)
-    return {name: 0.5 * picks.count(name) / _PICKS + 0.5 / len(pool) for name in pool}
-
-
 def blend(parts: Mapping[str, FloatArray], weights: Mapping[str, float]) -> FloatArray:
     """Weighted mean of forecasts of one window."""
     total = sum(weights.values())
     return np.asarray(sum(weight * parts[name] for name, weight in weights.items()) / total)
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What the inner windows say.
+
+    Attributes
+    ----------
+    mixture : the ensemble; None when nothing can be compared. way : how it is weighted: ``flat``, ``segment``,
+        ``steps`` or ``series``.
+    errors : WAPE of each way on windows left out of its fit. wape : that of the way taken.
+    """
+
+    mixture: Mixture | None
+    way: str = "flat"
+    errors: Mapping[str, float] | None = None
+    wape: float = float("nan")
+
+    def is_worth(self, alone: float) -> bool:
+        """Whether the ensemble is preferred to a family whose WAPE on the same windows is ``alone``."""
+        return self.mixture is not None and len(self.mixture.members) > 1 and not alone < _ALONE * self.wape
+
+
+@dataclass(frozen=True)
+class _Cells:
+    """Scored cells of several windows: ``[C]`` each, forecasts ``[M, C]``."""
+
+    y: FloatArray
+    forecasts: FloatArray
+    window: IntArray
+    period: IntArray
+    series: IntArray
+    part: IntArray
+
+    def of(self, inside: npt.NDArray[np.bool_]) -> _Cells:
+        return _Cells(
+            self.y[inside],
+            self.forecasts[:, inside],
+            *(getattr(self, name)[inside] for name in ("window", "period", "series", "part")),
+        )
+
+
+def select(
+    actuals: Sequence[FloatArray],
+    forecasts: Mapping[str, Sequence[FloatArray]],
+    *,
+    origins: Sequence[int],
+    h: int,
+    unique_ids: Sequence[str],
+    segments: IntArray,
+) -> Selection:
+    """The ensemble of the models near the best one.
+
+    Parameters
+    ----------
+    actuals : per window ``[N, h]``; NaN is not scored. forecasts : per model and window ``[N, h]``.
+    origins : per window, the column of its first step. h : steps wanted. unique_ids : N names.
+    segments : ``[N]`` code of each series' segment.
+    """
+    alone = {name: pooled_wape(actuals, parts) for name, parts in forecasts.items()}
+    alone = {name: value for name, value in alone.items() if np.isfinite(value)}
+    if not alone:
+        return Selection(None)
+    bound = _NEAR_BEST * min(alone.values())
+    pool = sorted(name for name, value in alone.items() if value <= bound)
+    parts = _parts(actuals, h)
+    cells = _cells(actuals, [forecasts[name] for name in pool], origins, parts)
+    ways = _ways(segments, len(parts), len(unique_ids)) if len(pool) > 1 else {"flat": _flat}
+    errors = {name: _left_out(cells, way) for name, way in ways.items()}
+    best = min(errors, key=lambda name: (errors[name], name))
+    chosen = best if errors[best] < _RICHER * errors["flat"] else "flat"
+    weights, groups = ways[chosen](cells)
+    first_steps = parts if weights.shape[1] > 1 else np.ones(1, dtype=np.int64)
+    group_of = {} if len(weights) == 1 else dict(zip(unique_ids, groups.tolist(), strict=True))
+    mixture = Mixture(tuple(pool), weights, first_steps, group_of).without_idle()
+    return Selection(mixture, chosen, errors, errors[chosen])
+
+
+_Way = Callable[[_Cells], tuple[FloatArray, IntArray]]  # weights [G, S, M] and the group of each series [N]
+
+
+def _flat(cells: _Cells) -> tuple[FloatArray, IntArray]:
+    return _weights(cells)[None, None, :], np.zeros(0, dtype=np.int64)
+
+
+def _ways(segments: IntArray, n_parts: int, n_series: int) -> dict[str, _Way]:
+    """Ways to weight that this panel can carry."""
+
+    def by_segment(cells: _Cells) -> tuple[FloatArray, IntArray]:
+        common = _weights(cells)
+        rows = [_shrunk(cells.of(segments[cells.series] == code), common) for code in range(int(segments.max()) + 1)]
+        return np.stack(rows)[:, None, :], segments
+
+    def by_steps(cells: _Cells) -> tuple[FloatArray, IntArray]:
+        common = _weights(cells)
+        rows = [_shrunk(cells.of(cells.part == part), common) for part in range(n_parts)]
+        return np.stack(rows)[None, :, :], np.zeros(n_series, dtype=np.int64)
+
+    def by_series(power: float) -> _Way:
+        def way(cells: _Cells) -> tuple[FloatArray, IntArray]:
+            weights = _series_weights(cells, segments, n_series, power)
+            return weights[:, None, :], np.arange(n_series)
+
+        return way
+
+    ways: dict[str, _Way] = {"flat": _flat}
+    if len(np.unique(segments)) > 1:
+        ways["segment"] = by_segment
+    if n_parts > 1:
+        ways["steps"] = by_steps
+    return ways | {f"series^{power:g}": by_series(power) for power in _POWERS}
+
+
+def _left_out(cells: _Cells, way: _Way) -> float:
+    """WAPE of a way to weight on each window, fitted on the periods outside it; on all where there are no others."""
+    error = 0.0
+    for window in np.unique(cells.window):
+        inside = cells.window == window
+        outside = (cells.period < cells.period[inside].min()) | (cells.period > cells.period[inside].max())
+        weights, groups = way(cells.of(outside) if outside.any() else cells)
+        error += np.abs(_mixed(cells.of(inside), weights, groups) - cells.y[inside]).sum()
+    return float(error / np.abs(cells.y).sum())
+
+
+def _mixed(cells: _Cells, weights: FloatArray, groups: IntArray) -> FloatArray:
+    group = groups[cells.series] if len(weights) > 1 else np.zeros(len(cells.y), dtype=np.int64)
+    part = np.minimum(cells.part, weights.shape[1] - 1)
+    return np.asarray((weights[group, part].T * cells.forecasts).sum(0))
+
+
+def _weights(cells: _Cells) -> FloatArray:
+    """``[M]`` weights that lower the absolute error, shrunk to the plain mean.
+
+    Greedy selection with replacement: the member that helps the running mean most is picked, ten times. Source:
+    Caruana et al. (2004).
+    """
+    y, parts = cells.y, cells.forecasts
+    if len(y) > _MOST_CELLS:
+        stride = -(-len(y) // _MOST_CELLS)
+        y, parts = y[::stride], parts[:, ::stride]
+    picks = np.zeros(len(parts))
+    running = np.zeros(len(y))
+    for n in range(_PICKS):
+        error = [np.abs((running * n + part) / (n + 1) - y).sum() for part in parts]
+        best = int(np.argmin(error))
+        running = (running * n + parts[best]) / (n + 1)
+        picks[best] += 1
+    weights: FloatArray = (1 - _SHRINK) * picks / _PICKS + _SHRINK / len(parts)
+    return weights
+
+
+def _shrunk(cells: _Cells, common: FloatArray) -> FloatArray:
+    """Weights of a part of the cells, drawn to those of all the fewer they are."""
+    share = len(cells.y) / (len(cells.y) + _BORROWED_CELLS)
+    return share * _weights(cells) + (1 - share) * common if len(cells.y) else common
+
+
+def _series_weights(cells: _Cells, segments: IntArray, n_series: int, power: float) -> FloatArray:
+    """``[N, M]`` weights that fall with each series' own error, drawn to that of its segment."""
+    error = np.abs(cells.forecasts - cells.y)
+    n_segments = int(segments.max()) + 1
+    segment = segments[cells.series]
+    own = np.stack([np.bincount(cells.series, weights=item, minlength=n_series) for item in error])
+    count = np.bincount(cells.series, minlength=n_series)
+    total = np.stack([np.bincount(segment, weights=item, minlength=n_segments) for item in error])
+    # members' errors relative to their mean, so that a segment's big series do not speak for the small ones
+    own_mean = own / np.maximum(count, 1)
+    level = np.maximum(own_mean.mean(0), 1e-300)
+    relative = total / np.maximum(total.mean(0), 1e-300)
+    drawn = (own + _BORROWED_PERIODS * level * relative[:, segments]) / (count + _BORROWED_PERIODS)
+    drawn = np.maximum(drawn, 1e-9 * np.maximum(drawn.max(0), 1e-300))
+    strength = (drawn.min(0) / drawn) ** power
+    return np.asarray((strength / strength.sum(0)).T)
+
+
+def _parts(actuals: Sequence[FloatArray], h: int) -> IntArray:
+    """First step of each part of the horizon; one part where windows do not reach all steps."""
+    if h < _FEWEST_STEPS or min(y.shape[1] for y in actuals) < h:
+        return np.ones(1, dtype=np.int64)
+    return np.asarray(np.linspace(1, h + 1, _N_PARTS + 1)[:-1].astype(np.int64))
+
+
+def _cells(
+    actuals: Sequence[FloatArray],
+    forecasts: Sequence[Sequence[FloatArray]],
+    origins: Sequence[int],
+    parts: IntArray,
+) -> _Cells:
+    found = []
+    for window, y in enumerate(actuals):
+        row, column = np.nonzero(np.isfinite(y))
+        values = np.stack([np.nan_to_num(member[window][row, column]) for member in forecasts])
+        part = np.searchsorted(parts, column + 1, side="right") - 1
+        found.append(_Cells(y[row, column], values, np.full(len(row), window), origins[window] + column, row, part))
+    return _Cells(
+        np.concatenate([item.y for item in found]),
+        np.concatenate([item.forecasts for item in found], axis=1),
+        *(np.concatenate([getattr(item, name) for item in found]) for name in ("window", "period", "series", "part")),
+    )

@@ -10,7 +10,7 @@ __all__ = ["rolling_windows"]
 
 
 def rolling_windows(
-    panel: Panel, h: int, *, n_outer: int = 2, n_inner: int = 2, step_size: int | None = None
+    panel: Panel, h: int, *, n_outer: int = 2, n_inner: int = 4, step_size: int | None = None
 ) -> tuple[Window, ...]:
     """Windows of a panel, oldest first.
 
@@ -40,12 +40,12 @@ def rolling_windows(
     step = step_size or h
     comfortable = _comfortable_history(panel, h)
     n_whole = 1 + max(0, length - h - comfortable) // step
-    if 2 <= n_whole < n_outer + n_inner:
-        n_outer = min(n_outer, n_whole // 2)
-        n_inner = min(n_inner, n_whole - n_outer)
+    if n_whole < 2 * n_outer:
+        n_outer = max(1, n_whole // 2)
     outer_first = max(min(length - h, max(length - h - (n_outer - 1) * step, comfortable)), least)
     outer_origins = _origins(outer_first, length, h, n_outer)
-    inner_first = max(outer_first - n_inner * step, min(comfortable, outer_first - max(2, h // 4)), least)
+    enough = comfortable // 2 if panel.frequency.is_daily else comfortable  # a weekday is known long before a season
+    inner_first = max(outer_first - n_inner * step, min(enough, outer_first - max(2, h // 4)), least)
     inner_origins = [origin for origin in _origins(inner_first, outer_first, h, n_inner) if origin < outer_first]
     return (
         *(_window(panel, origin, min(h, outer_first - origin), "inner") for origin in inner_origins),

@@ -27,6 +27,7 @@ _VERBS = {
     "init": "foretail.cli.tables:init",
     "check": "foretail.cli.tables:check",
     "backtest": "foretail.cli.forecasting:backtest",
+    "tune": "foretail.cli.tuning:tune",
     "train": "foretail.cli.forecasting:train",
     "forecast": "foretail.cli.forecasting:forecast",
     "leaderboard": "foretail.cli.versions:leaderboard",

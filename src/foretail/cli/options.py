@@ -17,13 +17,16 @@ if TYPE_CHECKING:
     from foretail.pipelines.request import Request
 
 __all__ = [
+    "budget_option",
     "data_option",
     "home_option",
     "job_options",
     "json_option",
     "model_options",
+    "models_option",
     "out_option",
     "request_from",
+    "seed_option",
     "store_options",
     "table_options",
 ]
@@ -93,11 +96,18 @@ table_options = _several(
     click.option("--future", metavar="TABLE", help="Keys, dates to forecast and known columns, as a table."),
     click.option("--past", type=comma_list, metavar="A,B:1", help="Columns known afterwards; :1 = one period late."),
     click.option("--static", type=comma_list, metavar="A,B", help="Columns that do not change within a series."),
+    click.option("--country", metavar="CODE", help="Public holidays: DE, DE-BY, none; guessed from unusual sales."),
     click.option("--spec", metavar="FILE", help="A spec file (foretail init writes one); options override it."),
     click.option("--cutoff", type=day, metavar="DATE", help="Forget everything after this date."),
     click.option("--name", metavar="NAME", help="What the dataset is called in the registry and the report."),
     data_option,
 )
+
+models_option = click.option(
+    "--models", type=model_list, default="auto", metavar="A,B", show_default=True, help="Families to compare."
+)
+budget_option = click.option("--budget", type=duration, metavar="TIME", help="Time to spend at most: 90s, 10m, 1h30m.")
+seed_option = click.option("--seed", type=int, default=7, show_default=True, help="Seed of everything random.")
 
 model_options = _several(
     click.option(
@@ -108,11 +118,9 @@ model_options = _several(
         help="Quantile levels of the forecast.",
         show_default=True,
     ),
-    click.option(
-        "--models", type=model_list, default="auto", metavar="A,B", show_default=True, help="Families to compare."
-    ),
-    click.option("--budget", type=duration, metavar="TIME", help="Time to spend at most: 90s, 10m, 1h30m."),
-    click.option("--seed", type=int, default=7, show_default=True, help="Seed of everything random."),
+    models_option,
+    budget_option,
+    seed_option,
 )
 
 home_option = click.option(
@@ -169,6 +177,7 @@ def request_from(given: Mapping[str, Any]) -> Request:
         future=given["future"],
         past=given["past"] or (),
         static=given["static"] or (),
+        country=given["country"],
         spec=given["spec"],
         cutoff=given["cutoff"],
         name=given["name"],

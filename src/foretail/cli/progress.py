@@ -61,6 +61,10 @@ class _Bar:
         """Move the bar on."""
         self._bars.advance(self._task, n)
 
+    def describe(self, text: str) -> None:
+        """Show the text before the bar."""
+        self._bars.update(self._task, description=text)
+
 
 class Lines:
     """A line when a stage ends, with its seconds."""
@@ -69,16 +73,21 @@ class Lines:
     def stage(self, name: str, total: int = 1) -> Iterator[Stage]:
         """Say how long the stage took and how many of its parts are done."""
         begun = time.perf_counter()
-        counter = _Counter()
+        counter = _Counter(name)
         yield counter
         parts = f" ({counter.done}/{total})" if total > 1 else ""
-        click.echo(f"{name}{parts}: {time.perf_counter() - begun:.1f} s", err=True)
+        click.echo(f"{counter.text}{parts}: {time.perf_counter() - begun:.1f} s", err=True)
 
 
 class _Counter:
-    def __init__(self) -> None:
+    def __init__(self, text: str) -> None:
         self.done = 0
+        self.text = text
 
     def advance(self, n: int = 1) -> None:
         """Count."""
         self.done += n
+
+    def describe(self, text: str) -> None:
+        """Keep the text for the line."""
+        self.text = text

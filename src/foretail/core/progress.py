@@ -15,6 +15,9 @@ class Stage(Protocol):
     def advance(self, n: int = 1) -> None:
         """Say that n more parts are done."""
 
+    def describe(self, text: str) -> None:
+        """Say how it stands, in place of the name."""
+
 
 class Progress(Protocol):
     """Shows stages; the command line has a bar, the library is silent."""
@@ -25,6 +28,9 @@ class Progress(Protocol):
 
 class _SilentStage:
     def advance(self, n: int = 1) -> None:
+        """Show nothing."""
+
+    def describe(self, text: str) -> None:
         """Show nothing."""
 
 

@@ -76,7 +76,7 @@ class DatasetSpec:
     negatives : negative values: ``keep`` or ``clip`` to 0.
     non_negative : whether a forecast below 0 makes no sense.
     hierarchy : levels for totals, columns among keys and static joined by "/".
-    country : ISO code whose public holidays are features, e.g. ``DE``; None for none.
+    country : ISO 3166 code whose public holidays are features, e.g. ``DE`` or ``DE-BY``; None or ``none`` for none.
     events : events of the user's own.
     """
 
@@ -102,6 +102,8 @@ class DatasetSpec:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "freq", Frequency(self.freq).code)
+        if self.country is not None and self.country.strip().lower() == "none":
+            object.__setattr__(self, "country", None)
         _check_choice("duplicates", self.duplicates, get_args(DuplicatePolicy))
         _check_choice("gaps", self.gaps, get_args(GapPolicy))
         _check_choice("negatives", self.negatives, get_args(NegativePolicy))

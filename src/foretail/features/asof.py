@@ -170,7 +170,7 @@ class AsOf:
             return np.full((self.panel.n_series, self.h), np.nan)
         y = np.where(self.panel.closed[:, : self.known], np.nan, self.panel.y)
         groups = self.group(self.plan.profile_group)
-        found = seasonal_profile(y, groups, frequency, self.calendar.days, self.steps)
+        found = seasonal_profile(y, groups, frequency, self.calendar.days, self.steps, self.plan.profile_options)
         z = self.cube.space.forward(found, self.cube.scale)
         return (z - self.reference) / self.unit[:, None]
 

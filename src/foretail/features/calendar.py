@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import datetime as dt
 from dataclasses import dataclass
-from functools import cache
 
 import numpy as np
 import numpy.typing as npt
 
-from foretail.core.errors import UsageError
 from foretail.core.frequency import Frequency
+from foretail.sources.country import public_holidays
 
 __all__ = ["Calendar", "calendar_of", "easter_days", "holiday_days", "nearest_offset"]
 
@@ -154,21 +153,7 @@ def holiday_days(day: IntArray, country: str) -> IntArray:
     UsageError : a country whose holidays are not known.
     """
     years = _years(day)
-    return np.array(_holidays(country, years[0], years[-1]), dtype=np.int64)
-
-
-@cache
-def _holidays(country: str, first: int, last: int) -> tuple[int, ...]:
-    import holidays  # heavy
-
-    try:
-        found = holidays.country_holidays(country, years=range(first, last + 1))
-    except NotImplementedError as error:
-        raise UsageError(
-            f"the public holidays of {country!r} are not known.\n  where: country, in the spec"
-            "\n  fix:   an ISO code such as DE, or none and your own events"
-        ) from error
-    return tuple(sorted(_number(date) for date in found))
+    return np.array(public_holidays(country, years[0], years[-1]), dtype=np.int64)
 
 
 def _years(day: IntArray) -> range:

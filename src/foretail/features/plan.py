@@ -11,7 +11,7 @@ import numpy.typing as npt
 from foretail.features.calendar import calendar_of
 from foretail.features.cells import CellPlan, plan_cells
 from foretail.features.cube import Cube, group_codes
-from foretail.features.profile import best_grouping
+from foretail.features.profile import ProfileOptions, best_grouping, best_options
 from foretail.features.space import Space
 from foretail.panel.panel import Panel
 
@@ -29,6 +29,7 @@ class Plan:
     ----------
     space : ``log`` or ``level``. cells : weekday x flag cells. groups : key and static columns used for group levels.
     profile_group : the column whose groups share the shape of a year; "" for all series.
+    profile_options : how much of a series' own shape of the year is believed.
     codes : per text key or static column, its values in code order (unseen values are missing).
     flags : known covariates with few values, for which distances to changes are features.
     has_years : whether the history is long enough for features of the year before.
@@ -40,6 +41,7 @@ class Plan:
     cells: CellPlan
     groups: tuple[str, ...] = ()
     profile_group: str = ""
+    profile_options: ProfileOptions = field(default_factory=ProfileOptions)
     codes: dict[str, tuple[str, ...]] = field(default_factory=dict)
     flags: tuple[str, ...] = ()
     has_years: bool = True
@@ -59,6 +61,7 @@ class Plan:
             cells=CellPlan(tuple(cells["flags"]), tuple(tuple(item) for item in cells["values"]), cells["n_phases"]),
             groups=tuple(values["groups"]),
             profile_group=values["profile_group"],
+            profile_options=ProfileOptions(**values["profile_options"]),
             codes={name: tuple(items) for name, items in values["codes"].items()},
             flags=tuple(values["flags"]),
             has_years=values["has_years"],
@@ -71,11 +74,13 @@ def plan_features(panel: Panel, space: Space) -> Plan:
     """Decide cells, groups and codes from the history of a panel."""
     calendar = calendar_of(panel.frequency, panel.start, panel.closed.shape[1], panel.spec.country)
     groups = _groups(panel)
+    profile_group = _profile_group(panel, groups)
     return Plan(
         space=space.name,
         cells=plan_cells(panel, Cube.of(panel, space).z, calendar.phase),
         groups=groups,
-        profile_group=_profile_group(panel, groups),
+        profile_group=profile_group,
+        profile_options=_profile_options(panel, profile_group, calendar.days),
         codes=_codes(panel),
         flags=tuple(item.name for item in panel.known if _is_flag(item.values[:, : panel.n_periods])),
         has_years=panel.n_periods >= panel.frequency.year_length // 2,
@@ -97,6 +102,14 @@ def _profile_group(panel: Panel, groups: tuple[str, ...]) -> str:
         return ""
     everything = {"": np.zeros(panel.n_series, dtype=np.int64)}
     return best_grouping(panel.y[:, -year:], everything | {name: group_codes(panel, name) for name in groups})
+
+
+def _profile_options(panel: Panel, profile_group: str, days: npt.NDArray[np.int64]) -> ProfileOptions:
+    if panel.frequency.is_daily:
+        return ProfileOptions()
+    y = np.where(panel.closed[:, : panel.n_periods], np.nan, panel.y)
+    groups = group_codes(panel, profile_group) if profile_group else np.zeros(panel.n_series, dtype=np.int64)
+    return best_options(y, groups, panel.frequency, days)
 
 
 def _codes(panel: Panel) -> dict[str, tuple[str, ...]]:

@@ -11,7 +11,7 @@ from foretail.core.frequency import Frequency
 from foretail.features.cube import Sums
 from foretail.features.yearly import aligned_year_ago
 
-__all__ = ["ProfileOptions", "best_grouping", "seasonal_profile", "year_shapes"]
+__all__ = ["ProfileOptions", "best_grouping", "best_options", "seasonal_profile", "year_shapes"]
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -23,7 +23,7 @@ class ProfileOptions:
 
     Attributes
     ----------
-    rank : components of the series' own part of the shape.
+    rank : components of the series' own part of the shape; 0 for all.
     shrink : weight (0-1) of the series' own part against the group's shape.
     half_life : periods after which an observation counts half for the level.
     recent : weight (0-1) of the last year against the year before.
@@ -35,10 +35,16 @@ class ProfileOptions:
     recent: float = 0.6
 
 
+_Shapes = dict[tuple[int, int], tuple[FloatArray, FloatArray]]  # (years back, rank) -> own and common shapes
 _DEFAULT = ProfileOptions()
 _WHOLE = 0.9  # share of a year that must be observed before a series brings a shape of its own
 _FLOOR = 1e-4  # of a shape: a level is never divided by nothing
 _FEWEST_FOR_RANK = 4  # series from which a low rank says more than the series themselves
+_FEWEST_TO_CHOOSE = 8  # periods beyond the first year that must be known to choose the options by them
+_CHOICES = tuple(
+    ProfileOptions(rank=rank, shrink=shrink)
+    for rank, shrink in ((12, 0.3), (12, 0.6), (12, 0.8), (0, 0.6), (0, 0.8), (0, 1.0))
+)
 
 
 def seasonal_profile(
@@ -48,6 +54,7 @@ def seasonal_profile(
     days: IntArray,
     steps: IntArray,
     options: ProfileOptions = _DEFAULT,
+    known_shapes: _Shapes | None = None,
 ) -> FloatArray:
     """Level times shape, forecast for each step.
 
@@ -55,6 +62,7 @@ def seasonal_profile(
     ----------
     y : ``[N, T]`` sales up to the cutoff, NaN = not observed; negative values count as 0. groups : ``[N]`` codes.
     days : ``[T + H]`` day numbers of the periods. steps : ``[H]``.
+    known_shapes : what other options have already made of the same sales; filled.
 
     Returns
     -------
@@ -65,7 +73,7 @@ def seasonal_profile(
     if length < year:
         return np.full((n, len(steps)), np.nan)
     sales = np.where(np.isfinite(y), np.maximum(y, 0.0), np.nan)
-    shape = _mean_shape(sales, groups, year, options)
+    shape = _mean_shape(sales, groups, year, options, {} if known_shapes is None else known_shapes)
     level = _recent_level(sales[:, -year:], shape, options.half_life)
     # the mean shape stands at the last year's place, so that the holiday-aligned look-up works on it
     placed = np.full((n, length), np.nan)
@@ -75,13 +83,17 @@ def seasonal_profile(
     return result
 
 
-def _mean_shape(sales: FloatArray, groups: IntArray, year: int, options: ProfileOptions) -> FloatArray:
+def _mean_shape(
+    sales: FloatArray, groups: IntArray, year: int, options: ProfileOptions, known_shapes: _Shapes
+) -> FloatArray:
     """Mean of the shapes of the last one or two years, ``[N, year]``; NaN where neither is known."""
     n, length = sales.shape
     total, weights = np.zeros((n, year)), np.zeros((n, 1))
     for back, weight in zip(range(length // year), (options.recent, 1 - options.recent), strict=False):
         end = length - year * back
-        shape = year_shapes(sales[:, end - year : end], groups, options)
+        if (back, options.rank) not in known_shapes:
+            known_shapes[back, options.rank] = _own_and_common(sales[:, end - year : end], groups, options.rank)
+        shape = _believed(*known_shapes[back, options.rank], options.shrink)
         known = np.isfinite(shape).all(1, keepdims=True)
         total += np.where(known, weight * np.nan_to_num(shape), 0.0)
         weights += weight * known
@@ -97,18 +109,25 @@ def year_shapes(block: FloatArray, groups: IntArray, options: ProfileOptions = _
     ----------
     block : ``[N, year]`` sales of one year, not negative, NaN = not observed. groups : ``[N]`` codes.
     """
+    return _believed(*_own_and_common(block, groups, options.rank), options.shrink)
+
+
+def _believed(own: FloatArray, common: FloatArray, shrink: float) -> FloatArray:
+    return shrink * own + (1 - shrink) * common
+
+
+def _own_and_common(block: FloatArray, groups: IntArray, rank: int) -> tuple[FloatArray, FloatArray]:
+    """``[N, year]`` each: the shape of the series itself (its group's where it has none) and that of its group."""
     mean, whole = _lived_through(block)
-    own = np.nan_to_num(block) / np.where(mean > 0, mean, 1.0)[:, None]
-    result = np.full(block.shape, np.nan)
+    scaled = np.nan_to_num(block) / np.where(mean > 0, mean, 1.0)[:, None]
+    own, common = np.full(block.shape, np.nan), np.full(block.shape, np.nan)
     for group in np.unique(groups):
         members = np.flatnonzero(groups == group)
         complete = members[whole[members]]
         if len(complete):
-            common = (mean[complete] / mean[complete].sum()) @ own[complete]
-            result[members] = common
-            deviating = _low_rank(own[complete], options.rank)
-            result[complete] = options.shrink * deviating + (1 - options.shrink) * common
-    return result
+            common[members] = own[members] = (mean[complete] / mean[complete].sum()) @ scaled[complete]
+            own[complete] = _low_rank(scaled[complete], rank)
+    return own, common
 
 
 def _lived_through(block: FloatArray) -> tuple[FloatArray, npt.NDArray[np.bool_]]:
@@ -121,7 +140,7 @@ def _lived_through(block: FloatArray) -> tuple[FloatArray, npt.NDArray[np.bool_]
 def _low_rank(shapes: FloatArray, rank: int) -> FloatArray:
     """The shapes denoised by their largest singular values; a few series are left as they are."""
     n = len(shapes)
-    if n < _FEWEST_FOR_RANK:
+    if n < _FEWEST_FOR_RANK or not rank:
         return shapes
     rank = min(rank, max(1, n // 3))
     u, s, vt = np.linalg.svd(shapes, full_matrices=False)
@@ -148,6 +167,34 @@ def best_grouping(block: FloatArray, candidates: dict[str, IntArray]) -> str:
     sales, level = np.nan_to_num(block[whole]), mean[whole]
     errors = {name: _leave_one_out(sales, level, codes[whole]) for name, codes in candidates.items()}
     return min(errors, key=lambda name: (errors[name], name))
+
+
+def best_options(y: FloatArray, groups: IntArray, frequency: Frequency, days: IntArray) -> ProfileOptions:
+    """How much of a series' own shape to believe: what forecast the latest periods of the history best.
+
+    The latest periods, a year of them at most, are forecast from what lies before; only the shape is judged, so each
+    series' forecasts are scaled to its actual total. Few, large and steady series (departments, stores) are best left
+    as they are, many small ones need their group. With less than a year and eight periods the defaults stand.
+
+    Parameters
+    ----------
+    y : ``[N, T]`` sales. groups : ``[N]`` codes. days : day numbers of at least the T periods.
+    """
+    n_ahead = min(y.shape[1] - frequency.year_length, frequency.year_length)
+    if n_ahead < _FEWEST_TO_CHOOSE:
+        return _DEFAULT
+    steps = np.arange(1, n_ahead + 1)
+    past, actual = y[:, :-n_ahead], np.maximum(y[:, -n_ahead:], 0.0)
+    shapes: _Shapes = {}
+
+    def error(options: ProfileOptions) -> float:
+        found = seasonal_profile(past, groups, frequency, days, steps, options, shapes)
+        known = np.isfinite(found) & np.isfinite(actual)
+        found, true = np.where(known, found, 0.0), np.where(known, actual, 0.0)
+        scale = true.sum(1) / np.maximum(found.sum(1), _FLOOR)
+        return float(np.abs(true - scale[:, None] * found).sum())
+
+    return min(_CHOICES, key=lambda options: (error(options), abs(options.shrink - _DEFAULT.shrink)))
 
 
 def _leave_one_out(sales: FloatArray, level: FloatArray, codes: IntArray) -> float:

@@ -15,7 +15,7 @@ from foretail.core.columns import CUTOFF, DS, MODEL, MODEL_VERSION, SOURCE, STEP
 from foretail.core.errors import DataError, ForecastError, Problem
 from foretail.core.quantiles import quantile_column
 from foretail.core.spec import DatasetSpec
-from foretail.forecasts.cold import like_series
+from foretail.forecasts.cold import Cold, cold_answers
 from foretail.models.contract import Forecast
 from foretail.panel.panel import Panel
 
@@ -35,7 +35,7 @@ def forecast_frame(
     model: str,
     model_version: str,
     levels: Sequence[float],
-    cold: pl.DataFrame | None = None,
+    cold: Cold | None = None,
 ) -> pl.DataFrame:
     """Answer every requested row.
 
@@ -46,8 +46,8 @@ def forecast_frame(
     requested : ``unique_id``, ``ds`` (date), ``step`` (1..H), any other column; one row per answer wanted.
     model, model_version : written into every row.
     levels : quantile levels of the answer.
-    cold : requested series that are not in the panel: ``unique_id``, the key and the static columns. They are answered
-        by the mean of the series most like them, with a wider interval (see `foretail.forecasts.cold`).
+    cold : requested series that are not in the panel. They borrow from the series most like them, with a wider
+        interval (see `foretail.forecasts.cold`).
 
     Returns
     -------
@@ -60,13 +60,13 @@ def forecast_frame(
     ForecastError : the forecast is not finite, has other series than the panel, or lacks a quantile level.
     """
     values = _values(panel, forecast, levels, model)
-    cold = _never_observed(panel, requested, cold)
-    _check_requested(panel, requested, cold, n_steps=values.shape[1])
-    values = np.concatenate([values, like_series(panel, values, levels, cold)])
-    closed = _closed(panel, values.shape[:2])
+    unseen = _never_observed(panel, requested, cold)
+    _check_requested(panel, requested, unseen.series, n_steps=values.shape[1])
+    closed = np.concatenate([_closed(panel, values.shape[1]), unseen.closed(panel, values.shape[1])])
+    values = np.concatenate([values, cold_answers(panel, values, levels, unseen)])
     values = _within_rules(values, closed, panel.spec)
-    sources = pl.Series([*_sources(panel, forecast), *[NO_HISTORY] * cold.height], dtype=pl.String)
-    row = _positions(requested, [*panel.unique_ids, *cold[UNIQUE_ID].to_list()])
+    sources = pl.Series([*_sources(panel, forecast), *[NO_HISTORY] * unseen.series.height], dtype=pl.String)
+    row = _positions(requested, [*panel.unique_ids, *unseen.series[UNIQUE_ID].to_list()])
     answers = values[row, requested[STEP].to_numpy().astype(np.int64) - 1]
     columns = [Y_HAT, *map(quantile_column, levels)]
     cutoff = pl.lit(panel.cutoff).alias(CUTOFF)
@@ -138,13 +138,13 @@ def _values(panel: Panel, forecast: Forecast, levels: Sequence[float], model: st
     return values
 
 
-def _never_observed(panel: Panel, requested: pl.DataFrame, cold: pl.DataFrame | None) -> pl.DataFrame:
+def _never_observed(panel: Panel, requested: pl.DataFrame, cold: Cold | None) -> Cold:
+    """The described series that are asked for and not in the panel, each once."""
     if cold is None:
-        return requested.select(UNIQUE_ID).clear()
-    known = cold.filter(~pl.col(UNIQUE_ID).is_in(panel.unique_ids))
-    return known.join(requested.select(UNIQUE_ID).unique(), on=UNIQUE_ID, how="semi", maintain_order="left").unique(
-        UNIQUE_ID, keep="first", maintain_order=True
-    )
+        return Cold(requested.select(UNIQUE_ID).clear())
+    ids = cold.series[UNIQUE_ID]
+    wanted = ids.is_in(requested[UNIQUE_ID].implode()) & ~ids.is_in(panel.unique_ids) & ids.is_first_distinct()
+    return cold.select(np.flatnonzero(wanted.to_numpy()))
 
 
 def _check_requested(panel: Panel, requested: pl.DataFrame, cold: pl.DataFrame, n_steps: int) -> None:
@@ -197,11 +197,11 @@ def _positions(requested: pl.DataFrame, unique_ids: Sequence[str]) -> IntArray:
     return rows.to_numpy().astype(np.int64)
 
 
-def _closed(panel: Panel, shape: tuple[int, ...]) -> npt.NDArray[np.bool_]:
-    """Known closed days ``[series, H]``; open where nothing is known."""
-    closed = np.zeros(shape, dtype=np.bool_)
-    future = panel.closed[:, panel.n_periods : panel.n_periods + shape[1]]
-    closed[: panel.n_series, : future.shape[1]] = future
+def _closed(panel: Panel, h: int) -> npt.NDArray[np.bool_]:
+    """Known closed periods ``[N, h]``; open where nothing is known."""
+    closed = np.zeros((panel.n_series, h), dtype=np.bool_)
+    future = panel.closed[:, panel.n_periods : panel.n_periods + h]
+    closed[:, : future.shape[1]] = future
     return closed
 
 

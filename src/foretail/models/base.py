@@ -21,7 +21,10 @@ _ROUNDS = 12  # the weights no longer move after about ten
 _NEAR = 0.02  # errors below this (2 % in logs) count alike, so that no row gets an infinite weight
 _MAX_ROWS = 300_000  # more rows change the third digit of a weight and cost seconds
 _BOUND = 5.0  # regressors are cut here, in units
-_ROWS_PER_WEIGHT = 5  # fewer, and both kinds of rows share one set of weights
+_BORROWED_ROWS = 200  # how many rows the weights of both kinds of rows count as, for each kind
+_SEASON = "profile"  # the regressor that says how far the season is from the recent level
+_LIKE_SEASON = ("aligned", "profile", "year_own_1")  # regressors that say how the season of a year ago went
+_SEEN = 0.99  # share of the season's values that count as seen; what lies beyond is believed as it is
 
 
 @dataclass(frozen=True)
@@ -31,16 +34,27 @@ class LinearBase:
     Attributes
     ----------
     names : features used. with_year, without_year : intercept first.
+    seen : largest deviation of the season that was learned from, in units; 0 where none was.
     """
 
     names: tuple[str, ...]
     with_year: tuple[float, ...]
     without_year: tuple[float, ...]
+    seen: float = 0.0
 
     def predict(self, rows: Rows) -> FloatArray:
-        """Base forecast of each row, as a difference from the reference in units: ``[R]``."""
+        """Base forecast of each row, as a difference from the reference in units: ``[R]``.
+
+        Most deviations of a season are small and partly noise, so their weights are well below 1. A peak beyond all
+        that was learned from (Thanksgiving and Christmas in a history of two years) is no such noise: what exceeds the
+        largest deviation seen is carried over in full.
+        """
         design, has_year = _design(rows, self.names)
         base: FloatArray = np.where(has_year, design @ np.array(self.with_year), design @ np.array(self.without_year))
+        if self.seen > 0:
+            carried = sum(self.with_year[1 + self.names.index(name)] for name in _LIKE_SEASON if name in self.names)
+            season = design[:, 1 + self.names.index(_SEASON)]
+            base += max(0.0, 1.0 - carried) * (season - np.clip(season, -self.seen, self.seen))
         return base
 
     def to_dict(self) -> dict[str, Any]:
@@ -50,11 +64,13 @@ class LinearBase:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> LinearBase:
         """Read what ``to_dict`` wrote, from JSON."""
-        return cls(tuple(values["names"]), tuple(values["with_year"]), tuple(values["without_year"]))
+        return cls(
+            tuple(values["names"]), tuple(values["with_year"]), tuple(values["without_year"]), float(values["seen"])
+        )
 
 
 def fit_base(rows: Rows, weight: FloatArray, seed: int) -> LinearBase:
-    """Least absolute deviations by iterated weighted ridge.
+    """Least absolute deviations by iterated weighted ridge: for all rows, and from there for each kind of rows.
 
     Parameters
     ----------
@@ -66,11 +82,23 @@ def fit_base(rows: Rows, weight: FloatArray, seed: int) -> LinearBase:
         keep = np.sort(np.random.default_rng(seed).choice(len(keep), _MAX_ROWS, replace=False))
     design, has_year = _design(rows, names, keep)
     target, weight = rows.target[keep], weight[keep]
-    sets = []
-    for part in (has_year, ~has_year):
-        used = part if part.sum() >= _ROWS_PER_WEIGHT * design.shape[1] else np.ones_like(part)
-        sets.append(tuple(float(item) for item in _least_absolute(design[used], target[used], weight[used])))
-    return LinearBase(names, sets[0], sets[1])
+    small = np.full(design.shape[1], _RIDGE)
+    small[0] = 0.0
+    common = _least_absolute(design, target, weight, small * weight.sum(), np.zeros(design.shape[1]))
+    drawn = _BORROWED_ROWS * weight.mean() * np.maximum((design**2).mean(0), _RIDGE)
+    sets = [
+        _least_absolute(design[part], target[part], weight[part], drawn + small * weight[part].sum(), common)
+        for part in (has_year, ~has_year)
+    ]
+    with_year, without_year = (tuple(float(item) for item in beta) for beta in sets)
+    return LinearBase(names, with_year, without_year, _seen(rows, keep) if _SEASON in names else 0.0)
+
+
+def _seen(rows: Rows, keep: IntArray) -> float:
+    """Size that hardly any deviation of the season exceeds; 0 where no season is known."""
+    size = np.abs(rows.x[keep, rows.names.index(_SEASON)])
+    size = np.minimum(size[np.isfinite(size)], _BOUND)
+    return float(np.quantile(size, _SEEN)) if len(size) else 0.0
 
 
 def _design(rows: Rows, names: tuple[str, ...], keep: IntArray | None = None) -> tuple[FloatArray, BoolArray]:
@@ -84,15 +112,21 @@ def _design(rows: Rows, names: tuple[str, ...], keep: IntArray | None = None) ->
     return np.concatenate([np.ones((len(x), 1)), x], axis=1), has_year
 
 
-def _least_absolute(x: FloatArray, y: FloatArray, weight: FloatArray) -> FloatArray:
-    """Weights that minimise the weighted absolute error, by iterated reweighting of squares."""
-    penalty = _RIDGE * weight.sum() * np.eye(x.shape[1])
-    penalty[0, 0] = 0.0
-    beta = np.zeros(x.shape[1])
+def _least_absolute(
+    x: FloatArray, y: FloatArray, weight: FloatArray, penalty: FloatArray, prior: FloatArray
+) -> FloatArray:
+    """Weights that minimise the weighted absolute error, by iterated reweighting of squares, drawn to a prior.
+
+    Parameters
+    ----------
+    penalty : ``[B]`` strength of the draw, in weight of rows. prior : ``[B]``; without any row it is the answer.
+    """
+    beta: FloatArray = prior
     robust = weight
-    for _ in range(_ROUNDS):
+    ridge = np.diag(penalty + 1e-12)
+    for _ in range(_ROUNDS if len(y) else 0):
         xw = x * robust[:, None]
-        beta = np.linalg.solve(xw.T @ x + penalty + 1e-12 * np.eye(len(penalty)), xw.T @ y)
+        beta = np.asarray(np.linalg.solve(xw.T @ x + ridge, xw.T @ y + ridge @ prior), dtype=np.float64)
         robust = weight / np.maximum(np.abs(y - x @ beta), _NEAR)
         robust *= weight.sum() / robust.sum()
     return beta

@@ -38,9 +38,22 @@ FAMILIES: dict[str, Family] = {
     "drift": Family("foretail.models.naive:Drift", "the line from the first to the last value"),
     "zero": Family("foretail.models.naive:Zero", "no sales"),
     "theta": Family("foretail.models.statistical:Theta", "optimised Theta per series (statsforecast)"),
+    "auto_theta": Family("foretail.models.statistical:AutoTheta", "the best of four Theta models per series"),
+    "auto_ets": Family("foretail.models.statistical:AutoETS", "exponential smoothing per series, chosen by AICc"),
+    "mstl": Family("foretail.models.statistical:MSTL", "week and year by STL, the rest smoothed"),
+    "seasonal_window_average": Family(
+        "foretail.models.statistical:SeasonalWindowAverage", "the mean of the last seasons"
+    ),
+    "croston_sba": Family("foretail.models.intermittent:CrostonSBA", "demand over interval, corrected; rare sales"),
+    "tsb": Family("foretail.models.intermittent:TSB", "demand times probability, fading; rare sales"),
+    "adida": Family("foretail.models.intermittent:ADIDA", "demand in longer blocks, smoothed; rare sales"),
     "profile": Family("foretail.models.profile:Profile", "level x season shape shrunk across series"),
     "ensemble": Family("foretail.models.ensemble:Ensemble", "weighted mean of other families"),
+    "prophet": Family("foretail.models.prophet:Prophet", "Prophet per series, the whole panel fitted at once"),
     "boosting": Family("foretail.models.boosting:Boosting", "LightGBM across series, direct multi-horizon"),
+    "xgboost": Family("foretail.models.xgboost:XGBoost", "XGBoost on boosting's rows and base", extra="xgboost"),
+    "ensemble-c": Family("foretail.models.ensemble_c:EnsembleC", "XGBoost, LightGBM and Prophet, weighted by error"),
+    "neural": Family("foretail.models.neural:Neural", "MLP [256, 128, 64] across series, quantiles", extra="neural"),
 }
 
 

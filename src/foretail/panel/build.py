@@ -54,6 +54,7 @@ class PanelBuild:
     quarantine : the user's rows that could not be used, with their ``reason``.
     requested : the rows to answer: ``unique_id``, the key columns, ``ds``, ``step``.
     cold : requested series without any observation up to the cutoff: ``unique_id``, the key and the static columns.
+    cold_known : known covariates of the cold series, float32 ``[C, T + H]`` each, coded as those of the panel.
     """
 
     panel: Panel
@@ -61,6 +62,7 @@ class PanelBuild:
     quarantine: pl.DataFrame
     requested: pl.DataFrame
     cold: pl.DataFrame
+    cold_known: tuple[Covariate, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -268,7 +270,8 @@ def _assemble(table: Table, spec: DatasetSpec, history: _History, ahead: Ahead) 
         past=past,
         revisions=_revisions(history.cells.revisions, grid, spec),
     )
-    cold = _cold(spec, keys, grid, ahead, history)
+    codes = _cold_codes(grid, ahead)
+    cold = _cold(spec, keys, codes, ahead, history)
     findings += [*_cold_found(cold), *about_series(panel, last_row.astype(np.int64), ahead.h)]
     return PanelBuild(
         panel=panel,
@@ -276,6 +279,7 @@ def _assemble(table: Table, spec: DatasetSpec, history: _History, ahead: Ahead) 
         quarantine=history.quarantine,
         requested=requested_frame(ahead, keys, spec, history.end),
         cold=cold,
+        cold_known=_cold_known(spec, keys, codes, grid, ahead, rows),
     )
 
 
@@ -358,16 +362,37 @@ def _revisions(told: Revisions | None, grid: Grid, spec: DatasetSpec) -> Revisio
     return Revisions(row[keep][order], told.period[keep][order], told.known_at[keep][order], y[keep][order])
 
 
-def _cold(spec: DatasetSpec, keys: pl.DataFrame, grid: Grid, ahead: Ahead, history: _History) -> pl.DataFrame:
-    """Requested series that the panel does not hold, with what is said of them anywhere in the table."""
+def _cold_codes(grid: Grid, ahead: Ahead) -> IntArray:
+    """Codes of the requested series that the panel does not hold."""
     asked = np.unique(ahead.asked[0])
-    cold = asked[grid.row[asked] < 0]
+    return asked[grid.row[asked] < 0]
+
+
+def _cold(spec: DatasetSpec, keys: pl.DataFrame, cold: IntArray, ahead: Ahead, history: _History) -> pl.DataFrame:
+    """Requested series that the panel does not hold, with what is said of them anywhere in the table."""
     tables = [history.cells.rows, history.later, *ahead.tables]
     statics = keys.select(UNIQUE_ID)
     for name in spec.static:
         found = [static_columns((name,), rows, keys.height)[0][name] for rows in tables if name in rows.frame.columns]
         statics = statics.with_columns(pl.coalesce(found).alias(name))
     return keys[cold].hstack(statics.drop(UNIQUE_ID)[cold])
+
+
+def _cold_known(
+    spec: DatasetSpec, keys: pl.DataFrame, cold: IntArray, grid: Grid, ahead: Ahead, rows: Rows
+) -> tuple[Covariate, ...]:
+    """What is known in advance of the requested series that the panel does not hold, values shared with it included."""
+    if not len(cold):
+        return ()
+    row = grid.row.copy()
+    row[cold] = grid.n_series + np.arange(len(cold))
+    order = np.concatenate([np.flatnonzero(grid.row >= 0), cold])
+    groups = [np.zeros(len(order), dtype=np.int64)]
+    if len(spec.keys) > 1:
+        groups += [keys[order][key].rank("dense").cast(pl.Int64).to_numpy() for key in spec.keys]
+    wide = Grid(row, len(order), grid.n_periods, grid.h, grid.start, tuple(groups))
+    every = (known_covariate(name, rows, ahead.tables, wide)[0] for name in spec.known)
+    return tuple(Covariate(item.name, item.values[grid.n_series :], item.categories) for item in every)
 
 
 def _cold_found(cold: pl.DataFrame) -> list[Finding]:

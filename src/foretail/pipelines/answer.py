@@ -1,4 +1,4 @@
-"""Turns a fitted model into the forecast table: predict, lay intervals, answer every requested row."""
+"""Turns a fitted model into the forecast table: predict, lay intervals, apply the policies, answer every row asked."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 import polars as pl
 
+from foretail.forecasts.cold import Cold
 from foretail.forecasts.frame import forecast_frame
+from foretail.forecasts.policy import with_policies
 from foretail.models.contract import Forecaster
 from foretail.models.intervals import Conformal, Size
-from foretail.panel.panel import Panel
+from foretail.panel.panel import Covariate, Panel
 
 __all__ = ["Wanted", "answer"]
 
@@ -23,11 +25,13 @@ class Wanted:
     ----------
     panel : ends at the cutoff. requested : ``unique_id, ds, step``, one row per answer.
     cold : requested series that were never observed: ``unique_id``, the key and the static columns.
+    cold_known : what is known in advance of them, float32 ``[C, T + H]`` per covariate.
     """
 
     panel: Panel
     requested: pl.DataFrame
     cold: pl.DataFrame
+    cold_known: tuple[Covariate, ...] = ()
 
     @property
     def series(self) -> pl.DataFrame:
@@ -56,7 +60,7 @@ def answer(
     point = model.predict(panel, h)
     every = intervals.quantiles(point.y_hat, Size.of(panel), non_negative=panel.spec.non_negative)
     index = [int(np.argmin(np.abs(np.array(intervals.levels) - level))) for level in levels]
-    forecast = replace(point, levels=tuple(levels), quantiles=every[..., index])
+    forecast = with_policies(panel, replace(point, levels=tuple(levels), quantiles=every[..., index]))
     return forecast_frame(
         panel,
         forecast,
@@ -64,5 +68,5 @@ def answer(
         model=label,
         model_version=model_version,
         levels=levels,
-        cold=wanted.cold,
+        cold=Cold(wanted.cold, wanted.cold_known),
     )

@@ -30,7 +30,7 @@ def check_request(request: Request, settings: Settings, progress: Progress) -> Q
 
 def open_request(request: Request, settings: Settings) -> Table:
     """Read the table of a request; what the request leaves open is guessed, and the guesses are in its notes."""
-    given = ("keys", "time", "target", "freq", "horizon", "known", "past", "static", "name")
+    given = ("keys", "time", "target", "freq", "horizon", "known", "past", "static", "country", "name")
     named = {key: getattr(request, key) for key in given}
     return open_table(
         request.table,

@@ -50,7 +50,7 @@ class Registered:
 
 def fit_chosen(prepared: Prepared, result: Backtest, settings: Settings) -> Forecaster:
     """The chosen model on all of the history."""
-    params = {"weights": result.weights} if result.chosen == ENSEMBLE else {}
+    params = {"mixture": result.mixture} if result.chosen == ENSEMBLE else {}
     model = make(result.chosen, random_state=prepared.request.seed, n_threads=settings.n_workers, **params)
     return model.fit(prepared.panel, prepared.h)
 

@@ -98,7 +98,7 @@ def _wanted(bundle: Bundle, table: str | None, future: str | None, horizon: int 
             raise UsageError("--future goes with --table.\n  where: --future\n  fix:   give the sales up to now too")
         return _stored(replace(bundle.panel, spec=spec), h)
     build = build_panel(Table(read_frame(table), spec, read_frame(future) if future else None), horizon=h)
-    return Wanted(build.panel, build.requested, build.cold)
+    return Wanted(build.panel, build.requested, build.cold, build.cold_known)
 
 
 def _stored(panel: Panel, h: int) -> Wanted:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import datetime as dt
-from dataclasses import dataclass
+import shlex
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 from foretail.core.quantiles import DEFAULT_QUANTILES
 
-__all__ = ["Request"]
+__all__ = ["Request", "command_of"]
 
 
 @dataclass(frozen=True)
@@ -18,8 +19,8 @@ class Request:
     Attributes
     ----------
     table : path or URL of a CSV, Parquet or spec file, or a layout name. data : folder of the layouts.
-    keys, time, target, freq, horizon, known, past, static, name : see `foretail.core.spec.DatasetSpec`; ``past`` may
-        carry a publication delay (``cpi:4``).
+    keys, time, target, freq, horizon, known, past, static, country, name : see `foretail.core.spec.DatasetSpec`;
+        ``past`` may carry a publication delay (``cpi:4``); the country ``none`` switches its guess off.
     future : table of keys, dates and known covariates. spec : a spec file.
     cutoff : everything after it is forgotten, known covariates excepted.
     quantiles : levels of the forecast. models : families, or ``("auto",)``.
@@ -35,6 +36,7 @@ class Request:
     known: tuple[str, ...] = ()
     past: tuple[str, ...] = ()
     static: tuple[str, ...] = ()
+    country: str | None = None
     future: str | None = None
     spec: str | None = None
     cutoff: dt.date | None = None
@@ -44,3 +46,19 @@ class Request:
     seed: int = 7
     name: str | None = None
     data: Path | None = None
+
+
+def command_of(request: Request, verb: str = "run") -> str:
+    """The command that asks for the same again, ready for a shell."""
+    words = ["foretail", verb, request.table]
+    for field in fields(Request):
+        value = getattr(request, field.name)
+        default = field.default
+        if field.name == "table" or value == default or value in (None, ()):
+            continue
+        name = "budget" if field.name == "budget_s" else field.name
+        text = (
+            ",".join(map(str, value)) if isinstance(value, tuple) else f"{value:g}s" if name == "budget" else str(value)
+        )
+        words += [f"--{name}", text]
+    return shlex.join(words)

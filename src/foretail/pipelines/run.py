@@ -5,9 +5,8 @@ from __future__ import annotations
 import datetime as dt
 import platform
 import secrets
-import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from importlib.metadata import version as installed_version
 from pathlib import Path
 from typing import Any
@@ -23,11 +22,12 @@ from foretail.core.settings import Settings
 from foretail.forecasts.frame import user_frame
 from foretail.forecasts.output import Writer, write_outputs
 from foretail.models.contract import Forecaster
+from foretail.panel.segments import segments
 from foretail.pipelines.answer import Wanted, answer
 from foretail.pipelines.documents import json_writer
 from foretail.pipelines.fit import Registered, fit_chosen, register
 from foretail.pipelines.prepare import Prepared, backtest_prepared, prepare
-from foretail.pipelines.request import Request
+from foretail.pipelines.request import Request, command_of
 from foretail.pipelines.stages import StageLog
 from foretail.warehouse.database import open_warehouse
 from foretail.warehouse.forecasts import write_forecasts
@@ -66,6 +66,7 @@ def run(
     known: Sequence[str] = (),
     past: Sequence[str] = (),
     static: Sequence[str] = (),
+    country: str | None = None,
     future: str | Path | None = None,
     spec: str | Path | None = None,
     cutoff: dt.date | str | None = None,
@@ -95,6 +96,7 @@ def run(
         known=tuple(known),
         past=tuple(past),
         static=tuple(static),
+        country=country,
         future=str(future) if future else None,
         spec=str(spec) if spec else None,
         cutoff=dt.date.fromisoformat(cutoff) if isinstance(cutoff, str) else cutoff,
@@ -120,7 +122,8 @@ def run_request(request: Request, out: Path, settings: Settings, progress: Progr
     with log.stage("register"):
         registered = register(prepared, result, model, settings)
     with log.stage("forecast"):
-        wanted = Wanted(prepared.panel, prepared.build.requested, prepared.build.cold)
+        build = prepared.build
+        wanted = Wanted(build.panel, build.requested, build.cold, build.cold_known)
         frame = answer(
             wanted,
             model,
@@ -193,6 +196,7 @@ def _summary(
         "cutoff": panel.cutoff.isoformat(),
         "horizon": prepared.h,
         "n_series": panel.n_series,
+        "segments": segments(panel).counts(),
         "n_cold_series": prepared.build.cold.height,
         "n_forecasts": frame.height,
         "n_fallbacks": frame.filter(pl.col("source") != "model").height,
@@ -200,7 +204,7 @@ def _summary(
         "scores": next(row for row in result.leaderboard.to_dict()["rows"] if row["chosen"])["scores"],
         "spec": panel.spec.to_dict(),
         "notes": _notes(prepared, result, registered),
-        "command": _command(prepared.request),
+        "command": command_of(prepared.request),
         "versions": {"python": platform.python_version(), **{name: installed_version(name) for name in _PACKAGES}},
         "stages": log.stages,  # filled as stages end, up to the moment it is written
     }
@@ -224,19 +228,3 @@ def _verdict(result: Backtest, registered: Registered) -> str:
         return f"{text}; the model could not be registered"
     place = "now the champion" if registered.promoted else "not the champion: the gate refused it"
     return f"{text}; version {registered.version} is {place}"
-
-
-def _command(request: Request) -> str:
-    """The command that makes this run again."""
-    words = ["foretail", "run", request.table]
-    for field in fields(Request):
-        value = getattr(request, field.name)
-        default = field.default
-        if field.name == "table" or value == default or value in (None, ()):
-            continue
-        name = "budget" if field.name == "budget_s" else field.name
-        text = (
-            ",".join(map(str, value)) if isinstance(value, tuple) else f"{value:g}s" if name == "budget" else str(value)
-        )
-        words += [f"--{name}", text]
-    return shlex.join(words)

@@ -14,7 +14,7 @@ from typing import Any
 from foretail.core.errors import ForetailError, RegistryError
 from foretail.core.settings import Settings
 
-__all__ = ["connect", "is_not_found", "is_server", "shown", "talking"]
+__all__ = ["connect", "experiment_id", "is_not_found", "is_server", "shown", "talking"]
 
 # read by MLflow when it is imported; what a user has set stays
 _ENVIRONMENT = {
@@ -44,6 +44,15 @@ def connect(settings: Settings) -> Any:
         from mlflow import MlflowClient
 
         return MlflowClient(tracking_uri=settings.tracking_uri, registry_uri=settings.tracking_uri)
+
+
+def experiment_id(client: Any, settings: Settings, name: str) -> str:
+    """The experiment of that name, made if it is not there; without a server its artifacts lie below home."""
+    found = client.get_experiment_by_name(name)
+    if found is not None:
+        return str(found.experiment_id)
+    place = None if is_server(settings) else (settings.home / "artifacts" / name).absolute().as_uri()
+    return str(client.create_experiment(name, artifact_location=place))
 
 
 def is_server(settings: Settings) -> bool:

@@ -25,7 +25,7 @@ from foretail.registry.bundle import bundle_digest, read_info
 from foretail.registry.entry import ModelVersion, aliases_of, all_pages, local_path, run_params, version_of
 from foretail.registry.gate import Contender, Decision, decide
 from foretail.registry.info import BundleInfo
-from foretail.registry.tracking import connect, is_not_found, is_server, shown, talking
+from foretail.registry.tracking import connect, experiment_id, is_not_found, shown, talking
 
 __all__ = ["ALIASES", "ModelVersion", "Registry"]
 
@@ -232,7 +232,9 @@ class Registry:
     ) -> str:
         from mlflow.entities import Metric, Param
 
-        run = self._client.create_run(self._experiment(name), run_name=info.model, tags=dict(tags))
+        run = self._client.create_run(
+            experiment_id(self._client, self.settings, name), run_name=info.model, tags=dict(tags)
+        )
         run_id: str = run.info.run_id
         try:
             at = int(dt.datetime.now(dt.UTC).timestamp() * 1000)
@@ -249,13 +251,6 @@ class Registry:
             raise
         self._client.set_terminated(run_id)
         return run_id
-
-    def _experiment(self, name: str) -> str:
-        found = self._client.get_experiment_by_name(name)
-        if found is not None:
-            return str(found.experiment_id)
-        place = None if is_server(self.settings) else (self.settings.home / "artifacts" / name).absolute().as_uri()
-        return str(self._client.create_experiment(name, artifact_location=place))
 
     def _make_model(self, name: str) -> None:
         try:

@@ -9,10 +9,18 @@ import plotly.graph_objects as go
 import polars as pl
 
 from foretail.backtest.result import Leaderboard, LeaderboardRow
-from foretail.report.segments import PATTERNS
+from foretail.report.segments import DEMAND, PATTERNS
 from foretail.report.theme import BACKTEST, BASELINE, FORECAST, INK, PALETTE, WARM, figure, label, rounded
+from foretail.report.wording import percent, plural
 
-__all__ = ["calibration_figure", "importance_figure", "segment_figure", "step_figure", "windows_figure"]
+__all__ = [
+    "calibration_figure",
+    "demand_figure",
+    "importance_figure",
+    "segment_figure",
+    "step_figure",
+    "windows_figure",
+]
 
 _DASHES = ("solid", "dash", "dot", "dashdot")
 _SYMBOLS = ("circle", "square", "diamond", "triangle-up")
@@ -85,6 +93,43 @@ def segment_figure(by_segment: pl.DataFrame) -> go.Figure:
         hoverinfo="skip",
     )
     return figure([heat], height=270, yaxis_autorange="reversed", yaxis_showgrid=False, xaxis_side="top")
+
+
+def demand_figure(by_demand: pl.DataFrame) -> go.Figure:
+    """WAPE by pattern of demand, with how much of the sales the backtest saw in each.
+
+    Parameters
+    ----------
+    by_demand : `score` of the backtest by ``demand``.
+    """
+    found = {row["demand"]: row for row in by_demand.iter_rows(named=True) if row["wape"] is not None}
+    names = [name for name in DEMAND if name in found]
+    total = sum(abs(found[name]["sales"]) for name in names) or 1.0
+    texts = [
+        f"<b>{found[name]['wape']:.1%}</b> · {plural(found[name]['n_series'], 'series')}, "
+        f"{percent(abs(found[name]['sales']) / total)} of sales"
+        for name in names
+    ]
+    wape = [found[name]["wape"] for name in names]
+    bars = go.Bar(
+        x=rounded(wape),
+        y=names,
+        orientation="h",
+        marker={"color": FORECAST},
+        text=texts,
+        textposition="outside",
+        cliponaxis=False,
+        hovertemplate="%{y}: WAPE %{x:.1%}<extra></extra>",
+    )
+    return figure(
+        [bars],
+        height=80 + 34 * len(names),
+        xaxis_tickformat=".0%",
+        xaxis_range=[0, 1.9 * max([*wape, 1e-9])],
+        yaxis_autorange="reversed",
+        yaxis_showgrid=False,
+        bargap=0.35,
+    )
 
 
 def calibration_figure(table: pl.DataFrame, noun: str = "step") -> go.Figure:

@@ -124,7 +124,7 @@ def _facts(
         return [
             ("Forecast in all", amount(None if ahead is None else float(ahead["y_hat"].sum()), data.spec.unit)),
             ("Share of sales", percent(segment["share"] if segment else None)),
-            ("Segment", f"{segment['abc']}{segment['xyz']}" if segment else "new"),
+            ("Segment", f"{segment['abc']}{segment['xyz']}, {segment['demand']}" if segment else "new"),
             ("WAPE in the backtest", percent(score["wape"])),
             ("80 % range held", percent(score["coverage_80"], 0)),
             ("Answered by", source or "not asked for"),

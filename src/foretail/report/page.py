@@ -20,6 +20,7 @@ from foretail.report import tables
 from foretail.report.accuracy import calibration, score, scored_rows, total_errors
 from foretail.report.accuracy_plots import (
     calibration_figure,
+    demand_figure,
     importance_figure,
     segment_figure,
     step_figure,
@@ -72,7 +73,8 @@ def _content(data: ReportData) -> dict[str, Any]:
     rows = scored_rows(data.backtest, data.panel)
     segment = segments(data.panel)
     by_series, by_step = score(rows, ["unique_id"]), score(rows, ["step"])
-    by_segment = score(rows.join(segment.select("unique_id", "abc", "xyz"), on="unique_id"), ["abc", "xyz"])
+    sorted_rows = rows.join(segment.select("unique_id", "abc", "xyz", "demand"), on="unique_id")
+    by_segment, by_demand = score(sorted_rows, ["abc", "xyz"]), score(sorted_rows, ["demand"])
     covered = calibration(rows, data.h)
     selection = select_series(data, segment, by_series)
     noun = data.spec.frequency.noun
@@ -82,6 +84,7 @@ def _content(data: ReportData) -> dict[str, Any]:
         "calendar": calendar_figure(data.panel),
         "observed": observed_figure(data.panel),
         **_accuracy_figures(data, by_step, by_segment, covered, noun),
+        **({"demand": demand_figure(by_demand)} if by_demand["wape"].is_not_null().any() else {}),
         **_small_figures(data, selection),
     }
     return {
@@ -99,6 +102,7 @@ def _content(data: ReportData) -> dict[str, Any]:
             "windows": tables.window_table(data),
             "steps": tables.step_table(by_step),
             "segments": tables.segment_table(segment, by_segment),
+            "demand": tables.demand_table(segment, by_demand),
             "calibration": tables.calibration_table(covered, noun),
             "fallbacks": tables.fallback_table(data.forecasts),
             "failures": tables.failure_table(data),

@@ -1,4 +1,4 @@
-"""Segments of series: how much they sell (A, B, C) and how steadily (X, Y, Z)."""
+"""Segments of series: how much they sell (A, B, C), how steadily (X, Y, Z), and the pattern of their demand."""
 
 from __future__ import annotations
 
@@ -7,15 +7,22 @@ import numpy.typing as npt
 import polars as pl
 
 from foretail.panel.panel import Panel
+from foretail.panel.segments import LARGEST_VARIATION, LONGEST_INTERVAL
+from foretail.panel.segments import segments as demand_segments
 
-__all__ = ["CLASSES", "PATTERNS", "segments"]
+__all__ = ["CLASSES", "DEMAND", "PATTERNS", "segments"]
 
 CLASSES = {"A": "the series that make the first 80 % of sales", "B": "the next 15 %", "C": "the last 5 %"}
 PATTERNS = {"X": "steady", "Y": "variable", "Z": "intermittent"}
 
-# Syntetos, Boylan & Croston (2005), "On the categorization of demand patterns"
-_INTERVAL = 1.32
-_VARIATION = 0.49
+DEMAND = {
+    "smooth": "sells in most periods, no strong season",
+    "seasonal": "the season explains most of what moves it",
+    "intermittent": "now and then, about as much each time",
+    "lumpy": "now and then, in very different amounts",
+    "new": "first sold less than half a year ago",
+    "ended": "nothing sold for longer than its rhythm makes likely",
+}
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -26,17 +33,18 @@ def segments(panel: Panel) -> pl.DataFrame:
     Volume is what was sold in the last year of the panel. A demand interval is the number of open, observed periods per
     period with sales; variation is the squared coefficient of variation of the periods with sales. X: interval under
     1.32 and variation under 0.49; Y: the same interval, more variation; Z: a longer interval, or nothing sold at all.
+    The pattern of demand is that of `foretail.panel.segments`.
 
     Returns
     -------
-    DataFrame ``unique_id, volume, share, interval, variation, abc, xyz``, one row per series in the panel's order.
-        ``interval`` and ``variation`` are null where nothing was sold.
+    DataFrame ``unique_id, volume, share, interval, variation, abc, xyz, demand``, one row per series in the panel's
+        order. ``interval`` and ``variation`` are null where nothing was sold.
     """
     interval, variation = _pattern(panel)
     volume = np.nansum(panel.y[:, -panel.frequency.year_length :], axis=1)
     share, abc = _classes(volume)
-    steady = interval < _INTERVAL
-    xyz = np.select([steady & (variation < _VARIATION), steady], ["X", "Y"], "Z")
+    steady = interval < LONGEST_INTERVAL
+    xyz = np.select([steady & (variation < LARGEST_VARIATION), steady], ["X", "Y"], "Z")
     return pl.DataFrame(
         {
             "unique_id": panel.series["unique_id"],
@@ -46,6 +54,7 @@ def segments(panel: Panel) -> pl.DataFrame:
             "variation": variation,
             "abc": abc,
             "xyz": xyz,
+            "demand": demand_segments(panel).labels,
         }
     ).with_columns(pl.col("interval", "variation").fill_nan(None))
 

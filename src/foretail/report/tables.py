@@ -9,13 +9,14 @@ from typing import Any
 import polars as pl
 
 from foretail.report.data import ReportData
-from foretail.report.segments import PATTERNS
+from foretail.report.segments import DEMAND, PATTERNS
 from foretail.report.wording import amount, decimal, duration, memory, metric_cells, percent, plural, signed_percent
 
 __all__ = [
     "TextTable",
     "calibration_table",
     "data_facts",
+    "demand_table",
     "failure_table",
     "fallback_table",
     "leaderboard_table",
@@ -96,6 +97,18 @@ def segment_table(segments: pl.DataFrame, by_segment: pl.DataFrame) -> TextTable
     ]
     heads = ("Segment", "Series", "Of sales", "WAPE", "Bias", "Cov. 80", "Cov. 95")
     return TextTable(heads, tuple(rows))
+
+
+def demand_table(segments: pl.DataFrame, by_demand: pl.DataFrame) -> TextTable:
+    """Patterns of demand with their size and their scores in the backtest, patterns without a series left out."""
+    sizes = segments.group_by("demand").agg(pl.len().alias("size"), pl.col("share").sum())
+    found = {row["demand"]: row for row in sizes.join(by_demand, on="demand", how="left").iter_rows(named=True)}
+    rows = [
+        (f"{name}: {words}", f"{found[name]['size']:,}", percent(found[name]["share"]), *_shares(found[name]))
+        for name, words in DEMAND.items()
+        if name in found
+    ]
+    return TextTable(("Demand", "Series", "Of sales", "WAPE", "Bias", "Cov. 80", "Cov. 95"), tuple(rows))
 
 
 def calibration_table(table: pl.DataFrame, noun: str) -> TextTable:

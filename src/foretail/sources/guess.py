@@ -14,6 +14,7 @@ import polars as pl
 from foretail.core.errors import DataError, Problem, nearest
 from foretail.core.spec import DatasetSpec, PastCovariate
 from foretail.sources.calendar import guess_frequency
+from foretail.sources.country import guess_country
 from foretail.sources.parsing import as_days, looks_like_dates, parse_dates
 
 __all__ = ["DEFAULT_HORIZONS", "check_columns", "guess_spec", "named_columns", "said"]
@@ -65,7 +66,7 @@ def guess_spec(
     ----------
     frame : a table as read; dates may still be text.
     given : fields of `DatasetSpec` that the user has said; None and ``()`` mean not said.
-    cutoff : keys, frequency and static columns are guessed from the rows up to this date; None for all rows.
+    cutoff : keys, frequency, static columns and country are guessed from the rows up to this date; None for all rows.
 
     Returns
     -------
@@ -93,6 +94,8 @@ def guess_spec(
     _guess_horizon(draft)
     if "static" not in draft.values and draft.values["keys"]:
         _guess_static(draft)
+    if "country" not in draft.values:
+        _guess_country(draft)
     _note_ignored(draft)
     return DatasetSpec.from_dict(draft.values), tuple(draft.notes)
 
@@ -276,6 +279,16 @@ def _guess_static(draft: _Draft) -> None:
     static = [name for name in free if counts[name].max() == 1 and not _is_label(draft.frame[name], n_series)]
     if static and n_series > 1:
         draft.set("static", tuple(static), f"static: {_list(static)} do not change within a series")
+
+
+def _guess_country(draft: _Draft) -> None:
+    roles = {key: draft.values[key] for key in ("keys", "time", "target", "freq")}
+    guess = guess_country(draft.frame, **roles)
+    if guess is None:
+        return
+    noun = DatasetSpec.from_dict({**roles, "horizon": 1}).frequency.noun
+    seen = f"sales are unusual on {guess.n_seen} of {guess.n_holidays} {noun}s with its public holidays"
+    draft.set("country", guess.code, f"country {guess.code}: {seen} (--country says another, or none)")
 
 
 def _may_be_static(values: pl.Series) -> bool:

@@ -14,6 +14,7 @@ import polars as pl
 
 from foretail.core.errors import DataError, Problem, UsageError, nearest
 from foretail.core.spec import DatasetSpec
+from foretail.sources.country import check_country
 from foretail.sources.files import read_frame
 from foretail.sources.guess import check_columns, guess_spec, named_columns, said
 from foretail.sources.layouts import FILES, read_rossmann, read_walmart
@@ -51,9 +52,11 @@ def open_table(
 
     Raises
     ------
-    UsageError : a name that is neither a file nor a layout; a frequency that a layout does not have.
+    UsageError : a name that is neither a file nor a layout; a frequency that a layout does not have; a country whose
+        public holidays are not known.
     DataError : a table that cannot be read, columns that do not exist, nothing that can be guessed.
     """
+    given = _with_country(given)
     if table in LAYOUTS:
         result = _open_layout(table, data, said(given))
     elif table.lower().endswith(".toml"):
@@ -71,6 +74,12 @@ def open_table(
     else:
         result = _open_by_guess(_existing(table), said(given), cutoff)
     return result if future is None else _with_future(result, future)
+
+
+def _with_country(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The values with the country's code as it is used; what is no text is told with the other keys of the spec."""
+    country = values.get("country")
+    return {**values, "country": check_country(country)} if isinstance(country, str) else dict(values)
 
 
 def _existing(table: str) -> str:
@@ -102,7 +111,7 @@ def _beside(spec: Path, location: str | None) -> str | None:
 
 
 def _open_by_spec(location: str, values: Mapping[str, Any], where: str) -> Table:
-    spec = DatasetSpec.from_dict(values, where=where)
+    spec = DatasetSpec.from_dict(_with_country(values), where=where)
     if location in LAYOUTS:
         raise UsageError(f"a layout has its own spec.\n  where: {where}\n  fix:   foretail run {location}")
     frame = read_frame(location)

@@ -64,11 +64,11 @@ def test_any_length_horizon_and_frequency(length, h, freq, n_outer, n_inner, ste
 @pytest.mark.parametrize("freq", ["D", "W-FRI", "MS"])
 def test_a_long_history_gets_whole_windows_side_by_side(freq):
     year = panel_of(np.ones((1, 2)), freq).frequency.year_length
-    length, h = 3 * year + 50, 12
+    length, h = 3 * year + 60, 12
     windows = rolling_windows(long_panel(length, freq), h)
-    assert [w.role for w in windows] == ["inner", "inner", "outer", "outer"]
-    assert [w.h for w in windows] == [h] * 4
-    assert [w.n_periods for w in windows] == [length - 4 * h, length - 3 * h, length - 2 * h, length - h]
+    assert [w.role for w in windows] == ["inner"] * 4 + ["outer"] * 2
+    assert [w.h for w in windows] == [h] * 6
+    assert [w.n_periods for w in windows] == [length - back * h for back in (6, 5, 4, 3, 2, 1)]
 
 
 def test_a_cutoff_is_the_date_of_the_last_column_seen():

@@ -15,13 +15,14 @@ from foretail.core.spec import DatasetSpec
 from foretail.panel.build import build_panel
 from foretail.sources.table import Table
 
-SPLIT = Split("walmart", 4, dt.date(2012, 1, 27), 52, 7, ("Store", "Dept"), "Weekly_Sales", "Dept", 0.098)
+CUTOFF = dt.date(2012, 1, 27)
+SPLIT = Split("four weeks", "walmart", 4, (CUTOFF,), 52, 7, ("Store", "Dept"), "Weekly_Sales", "Dept")
 
 
 def sales() -> pl.DataFrame:
     """Three series of 104 + 4 weeks, the last of which is new in the block."""
     rng = np.random.default_rng(2)
-    weeks = [SPLIT.cutoff + dt.timedelta(days=7 * week) for week in range(-103, 5)]
+    weeks = [CUTOFF + dt.timedelta(days=7 * week) for week in range(-103, 5)]
     parts = [
         pl.DataFrame({"Store": 1, "Dept": dept, "Date": weeks[first:], "Weekly_Sales": rng.gamma(3, 100, 108 - first)})
         for dept, first in ((1, 0), (2, 0), (3, 105))
@@ -32,11 +33,13 @@ def sales() -> pl.DataFrame:
 @pytest.fixture
 def forecast() -> pl.DataFrame:
     rng = np.random.default_rng(4)
-    rows = sales().filter(pl.col("Date") > SPLIT.cutoff)
-    step = ((pl.col("Date") - SPLIT.cutoff).dt.total_days() // 7).alias("step")
+    rows = sales().filter(pl.col("Date") > CUTOFF)
+    step = ((pl.col("Date") - CUTOFF).dt.total_days() // 7).alias("step")
     values = np.sort(rng.gamma(3, 100, (rows.height, len(DEFAULT_QUANTILES))), axis=1)
     quantiles = [pl.Series(quantile_column(level), values[:, i]) for i, level in enumerate(DEFAULT_QUANTILES)]
-    return rows.select("Store", "Dept", "Date", step).with_columns(pl.Series("y_hat", values[:, 5]), *quantiles)
+    return rows.select("Store", "Dept", "Date", step).with_columns(
+        pl.Series("y_hat", values[:, 5]), *quantiles, cutoff=pl.lit(CUTOFF)
+    )
 
 
 def test_both_scorers_agree_where_they_have_one_formula(tmp_path, forecast):

@@ -7,6 +7,7 @@ import polars as pl
 import pytest
 from benchmarks.peers import PEERS, answer, matrix_frame
 
+from foretail.core.quantiles import DEFAULT_QUANTILES
 from foretail.core.spec import DatasetSpec
 from foretail.models.naive import SeasonalNaive
 from foretail.panel.panel import Covariate, Panel
@@ -36,6 +37,7 @@ def test_every_peer_answers_every_series_by_the_rules(peer, known, tmp_path):
         pytest.importorskip("mlforecast", reason="mlforecast comes with the extra bench")
     panel = daily_panel(known=known)
     found = answer(peer, panel, 7, tmp_path)
+    assert found.quantiles is None
     assert found.y_hat.shape == (4, 7)
     assert np.isfinite(found.y_hat).all()
     assert (found.y_hat >= 0).all()
@@ -45,11 +47,65 @@ def test_every_peer_answers_every_series_by_the_rules(peer, known, tmp_path):
     assert np.abs(found.y_hat[0, open_days] - expected).sum() / expected.sum() < 0.1
 
 
+@pytest.mark.parametrize("peer", PEERS)
+def test_intervals_rise_hold_the_median_and_know_closed_days(peer, tmp_path):
+    if peer == "lightgbm":
+        pytest.importorskip("mlforecast", reason="mlforecast comes with the extra bench")
+    panel = daily_panel(known=True).select(np.array([0, 1, 3]))
+    found = answer(peer, panel, 7, tmp_path, intervals=True)
+    assert found.quantiles is not None
+    assert found.quantiles.shape == (3, 7, len(DEFAULT_QUANTILES))
+    assert np.isfinite(found.quantiles).all()
+    assert (np.diff(found.quantiles, axis=-1) >= 0).all()
+    assert (found.quantiles >= 0).all()
+    assert (found.quantiles[panel.closed[:, 70:]] == 0).all()
+    width = found.quantiles[0, :, -1] - found.quantiles[0, :, 0]
+    assert (width[~panel.closed[0, 70:]] > 0).all()
+    again = answer(peer, panel, 7, tmp_path, intervals=True)
+    assert again.quantiles == pytest.approx(found.quantiles, rel=1e-6)
+    assert (again.y_hat == found.y_hat).all()
+
+
+def test_conformal_intervals_need_two_horizons_of_every_series(tmp_path):
+    pytest.importorskip("mlforecast", reason="mlforecast comes with the extra bench")
+    found = answer("lightgbm", daily_panel(known=True), 7, tmp_path, intervals=True)
+    assert found.quantiles is None, "one series has ten days of history"
+
+
+def test_seasonal_naive_intervals_are_those_of_its_own_errors(tmp_path):
+    panel = daily_panel()
+    found = answer("seasonal naive", panel, 14, tmp_path, intervals=True)
+    assert found.quantiles is not None
+    difference = panel.y[0, 7:] - panel.y[0, :-7]
+    spread = np.sqrt((difference**2).mean())
+    low, high = DEFAULT_QUANTILES.index(0.1), DEFAULT_QUANTILES.index(0.9)
+    width = found.quantiles[0, :, high] - found.quantiles[0, :, low]
+    seen = ~np.isin(np.arange(70, 84) % 7, [0, 6])
+    assert width[:7][seen[:7]] == pytest.approx(2 * 1.2815515655 * spread)
+    assert width[7:][seen[7:]] == pytest.approx(2 * 1.2815515655 * spread * np.sqrt(2))
+
+
+@pytest.mark.parametrize("peer", PEERS)
+def test_a_series_that_ends_earlier_is_answered_from_there(peer, tmp_path):
+    if peer == "lightgbm":
+        pytest.importorskip("mlforecast", reason="mlforecast comes with the extra bench")
+    panel = daily_panel(known=True).select(np.array([0, 1]))
+    ends = np.array([70, 63])
+    found = answer(peer, panel, 7, tmp_path, ends=ends)
+    panel.y[1, 63:] = 1e6
+    hidden = answer(peer, panel, 7, tmp_path, ends=ends)
+    assert (found.y_hat == hidden.y_hat).all(), "what lies after the end of a series is not seen"
+    frame = matrix_frame(panel, found, ends).filter(pl.col("shop") == "b")
+    assert frame["date"].to_list() == panel.dates(63, 7).tolist()
+
+
 def test_an_answer_is_kept_by_what_was_asked(tmp_path):
     panel = daily_panel()
     first = answer("seasonal naive", panel, 7, tmp_path)
     (kept,) = tmp_path.iterdir()
-    np.savez_compressed(kept, y_hat=first.y_hat + 1, seconds=3.0)
+    with np.load(kept) as file:
+        parts = {**file, "y_hat": first.y_hat + 1, "seconds": 3.0}
+    np.savez_compressed(kept, **parts)
     again = answer("seasonal naive", panel, 7, tmp_path)
     assert again.seconds == 3.0
     assert (again.y_hat == first.y_hat + 1).all()

@@ -57,6 +57,26 @@ def test_a_new_series_in_the_future_is_cold() -> None:
     assert built.requested.height == 20
 
 
+def test_what_is_known_of_a_cold_series_is_kept() -> None:
+    frame = daily(2, 30).with_columns(
+        promo=(pl.col("date").dt.day() % 4 == 0).cast(pl.Int64), kind=pl.lit("x"), holiday=pl.col("date").dt.day() % 9
+    )
+    past, ahead = frame.filter(pl.col("date") <= days(25)[-1]), frame.filter(pl.col("date") > days(25)[-1])
+    new = ahead.filter(pl.col("store") == 1).with_columns(store=pl.lit(9, dtype=pl.Int64), promo=1 - pl.col("promo"))
+    future = pl.concat([ahead, new]).drop("sales")
+    built = build_panel(Table(past, spec(known=("promo", "kind", "holiday")), future))
+    assert built.cold["unique_id"].to_list() == ["9"]
+    promo, kind, holiday = built.cold_known
+    assert (promo.name, kind.categories, holiday.name) == ("promo", ("x",), "holiday")
+    np.testing.assert_array_equal(promo.values[0, 25:], 1 - built.panel.known[0].values[0, 25:])
+    np.testing.assert_array_equal(kind.values[0, 25:], 0.0)
+    np.testing.assert_array_equal(promo.values[0, :25], built.panel.known[0].values[0, :25])  # what all share
+    without = build_panel(Table(past, spec(known=("promo", "kind", "holiday")), ahead.drop("sales")))
+    assert without.cold_known == ()
+    for item, plain in zip(built.panel.known, without.panel.known, strict=True):
+        np.testing.assert_array_equal(item.values, plain.values)
+
+
 def test_keys_of_another_type_in_the_future() -> None:
     built = build_panel(_table(lambda future: future.cast({"store": pl.String, "date": pl.String})))
     assert built.cold.is_empty()

@@ -14,8 +14,10 @@ from foretail.backtest.metrics import bias, coverage, wape
 from foretail.core.spec import DatasetSpec
 from foretail.panel.panel import Panel
 from foretail.report.accuracy import calibration, intervals, score, scored_rows, total_errors
+from foretail.report.accuracy_plots import demand_figure
 from foretail.report.data import ReportData
-from foretail.report.segments import segments
+from foretail.report.segments import DEMAND, segments
+from foretail.report.tables import demand_table
 
 
 def test_scores_match_a_plain_loop(run: ReportData) -> None:
@@ -134,3 +136,18 @@ def test_scores_agree_with_the_leaderboard_on_closed_days(run: ReportData) -> No
 
 def test_a_panel_without_sales_has_segments() -> None:
     assert segments(make_panel([[0.0, 0.0]]))["abc"].to_list() == ["C"]
+
+
+def test_patterns_of_demand_hold_every_series_and_all_sales(run: ReportData) -> None:
+    segment = segments(run.panel)
+    rows = scored_rows(run.backtest, run.panel).join(segment.select("unique_id", "demand"), on="unique_id")
+    by_demand = score(rows, ["demand"])
+    table = demand_table(segment, by_demand)
+    assert sum(int(row[1].replace(",", "")) for row in table.rows) == run.panel.n_series
+    assert [row[0].partition(":")[0] for row in table.rows] == [
+        name for name in DEMAND if name in segment["demand"].to_list()
+    ]
+    drawn = demand_figure(by_demand).data[0]
+    assert dict(zip(drawn.y, drawn.x, strict=True)) == pytest.approx(
+        dict(by_demand.select("demand", "wape").iter_rows()), rel=1e-3
+    )

@@ -1,0 +1,252 @@
+"""A network across series, direct multi-horizon: quantiles around a linear base, learned at past cutoffs.
+
+An MLP with embeddings for what has no order (series keys, cells, texts). The median is the forecast.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from foretail.core.quantiles import DEFAULT_QUANTILES
+from foretail.features.asof import Plan, plan_features
+from foretail.features.frame import Rows, forecast_rows, training_cutoffs, training_rows
+from foretail.features.space import Space
+from foretail.models.base import LinearBase, fit_base
+from foretail.models.contract import Forecast, Forecaster, Tags
+from foretail.models.fallback import answered
+from foretail.models.neural_inputs import Inputs
+from foretail.panel.panel import Panel
+
+if TYPE_CHECKING:
+    from foretail.models.neural_fit import Recipe
+    from foretail.models.neural_network import QuantileNetwork
+
+if find_spec("torch") is None:  # importing torch takes seconds: it waits for the first network
+    raise ModuleNotFoundError("No module named 'torch'", name="torch")
+
+__all__ = ["Neural"]
+
+FloatArray = npt.NDArray[np.float64]
+BoolArray = npt.NDArray[np.bool_]
+
+# periods between training cutoffs (three weeks is no multiple of a month), and age at which a row counts half
+_STRIDE = {"D": 21, "W": 3, "M": 1}
+_HALF_LIFE = {"D": 400, "W": 40, "M": 24}
+_CLIP = {"log": 3.0, "level": 20.0}  # differences from the base are cut here: a factor of 20, or 20 times the series
+_ZERO_SHARE = 0.15  # with more open periods without sales than this, logs describe a series badly
+_FEWEST_ROWS = 50  # fewer training rows than this teach nothing that the last season does not say
+_MOST_WEIGHT = 50.0  # times the median size: one giant series must not teach all the others
+_EXPLODED = 20.0  # times the largest value of a series: nobody would believe it
+_VALIDATION_SHARE = 0.2  # of the span of targets, at most
+_LEAST_SPREAD = 1e-6  # of the networks' answers, in units
+_PARAMS = ("space", "epochs", "batch_size", "learning_rate", "members", "max_rows", "random_state", "n_threads")
+
+
+class Neural(Forecaster):
+    """Global multi-layer perceptron on as-of features.
+
+    Parameters
+    ----------
+    space : ``log``, ``level`` or ``auto`` (logs unless many open days sold nothing).
+    epochs : passes over the rows, at most; the best number is found on the newest targets, then all rows are learned.
+    batch_size, learning_rate : of AdamW; small panels get smaller batches.
+    members : networks whose quantiles are averaged.
+    max_rows : training rows at most (a seeded sample).
+    random_state : seed of everything random.
+    n_threads : threads of torch on a CPU; another number may change the last bits.
+
+    Attributes
+    ----------
+    plan_ : decisions about the features. base_ : the linear base. inputs_ : how features are presented.
+    spread_ : unit of the networks' answers. networks_ : the members; empty after a fit on too little history.
+    importance_ : (feature, share 0-1).
+    """
+
+    tags = Tags(local=False, covariates=True, extra="neural")
+
+    def __init__(
+        self,
+        *,
+        space: str = "auto",
+        epochs: int = 10,
+        batch_size: int = 1024,
+        learning_rate: float = 2e-3,
+        members: int = 1,
+        max_rows: int = 300_000,
+        random_state: int = 7,
+        n_threads: int = 2,
+    ):
+        self.space = space
+        self.epochs = epochs
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.members = members
+        self.max_rows = max_rows
+        self.random_state = random_state
+        self.n_threads = n_threads
+
+    def fit(self, panel: Panel, h: int) -> Self:
+        """Learn the base and the networks; with too little history nothing, and `predict` answers the last season."""
+        letter = panel.frequency.code[0]
+        self.plan_ = plan_features(panel, Space(_choose_space(panel) if self.space == "auto" else self.space))
+        self.base_: LinearBase | None = None
+        self.inputs_: Inputs | None = None
+        self.spread_ = 1.0
+        self.networks_: tuple[QuantileNetwork, ...] = ()
+        self.importance_: tuple[tuple[str, float], ...] = ()
+        cutoffs = training_cutoffs(panel, h, _STRIDE[letter])
+        rows = training_rows(panel, self.plan_, h, cutoffs, self.max_rows, self.random_state)
+        if len(rows) >= _FEWEST_ROWS:
+            self._learn(rows, _weights(rows, panel.n_periods, _HALF_LIFE[letter]), _newest(rows, h))
+        return self
+
+    def _learn(self, rows: Rows, weight: FloatArray, newest: BoolArray) -> None:
+        """The base, and networks on what it leaves over."""
+        from foretail.models.neural_fit import learn
+
+        self.base_ = fit_base(rows, weight, self.random_state)
+        base = self.base_.predict(rows)
+        bound = _CLIP[self.plan_.space]
+        left = np.clip(rows.target - base, -bound, bound)
+        self.spread_ = _spread(left)
+        self.inputs_ = Inputs.of(rows, base)
+        numbers, codes = self.inputs_.numeric(rows, base), self.inputs_.codes(rows)
+        found = learn(self.inputs_, numbers, codes, left / self.spread_, weight, newest, self._recipe())
+        self.networks_, self.importance_ = found.networks, found.importance
+
+    def _recipe(self) -> Recipe:
+        from foretail.models.neural_fit import Recipe
+
+        return Recipe(
+            epochs=self.epochs,
+            batch_size=self.batch_size,
+            learning_rate=self.learning_rate,
+            members=self.members,
+            seed=self.random_state,
+            n_threads=self.n_threads,
+        )
+
+    def predict(self, panel: Panel, h: int) -> Forecast:
+        """Base plus networks; series without a believable forecast get the last season and the reason."""
+        if self.base_ is None or self.inputs_ is None:
+            reasons = dict.fromkeys(range(panel.n_series), "too little history for neural")
+            return _with_quantiles(answered(np.zeros((panel.n_series, h)), panel, reasons), None, panel)
+        rows = forecast_rows(panel, self.plan_, h)
+        found = self._quantiles(rows).reshape(panel.n_series, h, len(DEFAULT_QUANTILES))
+        limit = _EXPLODED * _largest(panel, rows)
+        y_hat = found[:, :, DEFAULT_QUANTILES.index(0.5)]
+        forecast = answered(y_hat, panel, _unbelievable(y_hat, limit, rows))
+        return _with_quantiles(forecast, np.clip(found, -limit[:, None, None], limit[:, None, None]), panel)
+
+    def _quantiles(self, rows: Rows) -> FloatArray:
+        """``[R, Q]`` in the unit of the target; not finite where a row has no reference."""
+        from foretail.models.neural_fit import quantiles
+
+        assert self.base_ is not None and self.inputs_ is not None  # noqa: S101  (both or none)
+        base = self.base_.predict(rows)
+        bound = _CLIP[self.plan_.space]
+        found = quantiles(self.networks_, self.inputs_.numeric(rows, base), self.inputs_.codes(rows), self.n_threads)
+        with np.errstate(over="ignore", invalid="ignore"):
+            difference = base[:, None] + np.clip(found * self.spread_, -bound, bound)
+            z = rows.reference[:, None] + rows.unit[:, None] * difference
+            y = Space(self.plan_.space).inverse(z, rows.scale)
+        ascending: FloatArray = np.maximum.accumulate(y, axis=1)
+        return ascending
+
+    def importance(self) -> Sequence[tuple[str, float]]:
+        """Share of the loss that each feature saves on the newest targets, largest first."""
+        return self.importance_
+
+    def save(self, folder: Path) -> None:
+        """Write ``neural.json`` and, where there are networks, their weights as arrays, ``networks.npz``."""
+        stored = {
+            "params": {name: getattr(self, name) for name in _PARAMS},
+            "plan": self.plan_.to_dict(),
+            "base": None if self.base_ is None else self.base_.to_dict(),
+            "inputs": None if self.inputs_ is None else self.inputs_.to_dict(),
+            "spread": self.spread_,
+            "importance": self.importance_,
+        }
+        (folder / "neural.json").write_text(json.dumps(stored), encoding="utf-8")
+        if self.networks_:
+            from foretail.models.neural_fit import save_networks
+
+            save_networks(self.networks_, folder / "networks.npz")
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Read what ``save`` wrote."""
+        stored = json.loads((folder / "neural.json").read_text(encoding="utf-8"))
+        model = cls(**stored["params"])
+        model.plan_ = Plan.from_dict(stored["plan"])
+        model.base_ = None if stored["base"] is None else LinearBase.from_dict(stored["base"])
+        model.inputs_ = None if stored["inputs"] is None else Inputs.from_dict(stored["inputs"])
+        model.spread_ = stored["spread"]
+        model.importance_ = tuple((name, share) for name, share in stored["importance"])
+        model.networks_ = ()
+        if model.inputs_ is not None:
+            from foretail.models.neural_fit import load_networks
+
+            model.networks_ = load_networks(folder / "networks.npz", model.inputs_, model.members)
+        return model
+
+
+def _choose_space(panel: Panel) -> str:
+    open_y = panel.y[panel.observed & ~panel.closed[:, : panel.n_periods]]
+    return "level" if np.count_nonzero(open_y <= 0) > _ZERO_SHARE * len(open_y) else "log"
+
+
+def _weights(rows: Rows, n_periods: int, half_life: float) -> FloatArray:
+    """Big series and recent targets count more; mean 1."""
+    age = n_periods - 1 - (rows.cutoff + rows.step)
+    size = np.minimum(rows.scale, _MOST_WEIGHT * np.median(rows.scale))
+    weight = size * 0.5 ** (age / half_life)
+    normalised: FloatArray = weight / weight.mean()
+    return normalised
+
+
+def _newest(rows: Rows, h: int) -> BoolArray:
+    """Rows of the last h periods of targets, fewer where that would be a large part of all."""
+    target = rows.cutoff + rows.step
+    last = target.max()
+    newest: BoolArray = target > last - min(h, _VALIDATION_SHARE * (last - target.min() + 1))
+    return newest
+
+
+def _spread(left: FloatArray) -> float:
+    """A robust size of what the base leaves over, positive."""
+    size = float(np.median(np.abs(left)))
+    return size if size > _LEAST_SPREAD else max(float(np.abs(left).mean()), _LEAST_SPREAD)
+
+
+def _largest(panel: Panel, rows: Rows) -> FloatArray:
+    """``[N]`` the largest value each series ever had, at least its scale."""
+    largest = np.where(panel.observed, np.abs(panel.y), 0.0).max(axis=1)
+    found: FloatArray = np.maximum(largest, rows.scale.reshape(panel.n_series, -1)[:, 0])
+    return found
+
+
+def _unbelievable(y_hat: FloatArray, limit: FloatArray, rows: Rows) -> dict[int, str]:
+    """Series whose forecast is no number, or far beyond anything they ever sold."""
+    nothing = ~np.isfinite(rows.reference.reshape(y_hat.shape)).all(axis=1)
+    sane = np.isfinite(y_hat).all(axis=1) & (np.abs(np.nan_to_num(y_hat)).max(axis=1) <= limit)
+    reasons = {int(row): "neural exploded" for row in np.flatnonzero(~sane)}
+    return reasons | {int(row): "no open period observed" for row in np.flatnonzero(nothing)}
+
+
+def _with_quantiles(forecast: Forecast, quantiles: FloatArray | None, panel: Panel) -> Forecast:
+    """The forecast with its quantiles; those of a series that a fallback answered are the answer itself."""
+    alone = np.repeat(forecast.y_hat[:, :, None], len(DEFAULT_QUANTILES), axis=2)
+    if quantiles is not None:
+        fallen = np.isin(np.arange(len(alone)), list(forecast.reasons))
+        floored = np.maximum(quantiles, 0.0) if panel.spec.non_negative else quantiles
+        alone = np.where(fallen[:, None, None], alone, floored)
+    return replace(forecast, levels=DEFAULT_QUANTILES, quantiles=alone)

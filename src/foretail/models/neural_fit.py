@@ -1,0 +1,174 @@
+"""The networks of the neural family as a whole: how many epochs, the members on all rows, what they use, their file.
+
+Imports torch: import this module where networks are needed, not before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from foretail.core.quantiles import DEFAULT_QUANTILES
+from foretail.models.neural_inputs import Inputs
+from foretail.models.neural_network import QuantileNetwork
+from foretail.models.neural_training import Examples, Training, answers, mean_loss, seeded, threads, train
+
+__all__ = ["Learned", "Recipe", "learn", "load_networks", "quantiles", "save_networks"]
+
+FloatArray = npt.NDArray[np.float64]
+Float32Array = npt.NDArray[np.float32]
+IntArray = npt.NDArray[np.int64]
+BoolArray = npt.NDArray[np.bool_]
+
+_HIDDEN = (256, 128, 64)
+_DROPOUT = 0.2
+_WEIGHT_DECAY = 0.01
+_PATIENCE = 3
+_FEWEST_ROWS = 50  # on either side of the split in time; fewer decide nothing
+_BATCHES = 64  # an epoch of fewer steps than this gets smaller batches
+_SMALLEST_BATCH = 64
+_IMPORTANCE_ROWS = 4096
+_NOTHING: tuple[tuple[str, float], ...] = ()
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How networks are made.
+
+    Attributes
+    ----------
+    epochs : passes over the rows, at most. batch_size, learning_rate : of each step.
+    members : networks, which differ by their seed. seed : of the first. n_threads : of torch on a CPU.
+    """
+
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    members: int
+    seed: int
+    n_threads: int
+
+    def training(self, n_rows: int, epochs: int, seed: int) -> Training:
+        """The training of one network on so many rows."""
+        batch_size = min(self.batch_size, max(_SMALLEST_BATCH, n_rows // _BATCHES))
+        return Training(epochs, batch_size, self.learning_rate, _WEIGHT_DECAY, _PATIENCE, seed)
+
+
+@dataclass(frozen=True)
+class Learned:
+    """What came of it.
+
+    Attributes
+    ----------
+    networks : the members. epochs : passes each of them made.
+    importance : (feature, share 0-1) of the loss that shuffling it adds, largest first.
+    """
+
+    networks: tuple[QuantileNetwork, ...]
+    epochs: int
+    importance: tuple[tuple[str, float], ...]
+
+
+def learn(
+    inputs: Inputs,
+    numbers: Float32Array,
+    codes: IntArray,
+    target: FloatArray,
+    weight: FloatArray,
+    newest: BoolArray,
+    recipe: Recipe,
+) -> Learned:
+    """Find the number of epochs on the newest rows, then train the members on all rows.
+
+    Parameters
+    ----------
+    numbers, codes : see `Inputs`. target : ``[R]`` of size about 1. weight : ``[R]``. newest : bool ``[R]``, the rows
+        whose targets are later than those of all others; too few on a side, and half the epochs are made.
+    """
+    rows = Examples(*map(torch.from_numpy, (numbers, codes, target.astype(np.float32), weight.astype(np.float32))))
+    epochs, importance = max(1, recipe.epochs // 2), _NOTHING
+    with threads(recipe.n_threads):
+        if min(int(newest.sum()), int((~newest).sum())) >= _FEWEST_ROWS:
+            older, held = (rows.take(torch.from_numpy(np.flatnonzero(part))) for part in (~newest, newest))
+            network, epochs = _network(inputs, older, held, recipe.epochs, recipe, recipe.seed)
+            importance = _importance(network, inputs, held, recipe.seed)
+        members = [
+            _network(inputs, rows, None, epochs, recipe, recipe.seed + member)[0] for member in range(recipe.members)
+        ]
+    return Learned(tuple(network.cpu().eval() for network in members), epochs, importance)
+
+
+def quantiles(
+    networks: Sequence[QuantileNetwork], numbers: Float32Array, codes: IntArray, n_threads: int
+) -> FloatArray:
+    """Mean of the members' quantiles, ``[R, Q]``, ascending as those of each member are."""
+    with threads(n_threads):
+        found = [answers(item, torch.from_numpy(numbers), torch.from_numpy(codes)).double() for item in networks]
+    mean: FloatArray = torch.stack(found).mean(0).numpy()
+    return mean
+
+
+def save_networks(networks: Sequence[QuantileNetwork], path: Path) -> None:
+    """Write the weights as plain arrays, ``MEMBER.NAME``."""
+    states = {
+        f"{i}.{name}": value.numpy() for i, item in enumerate(networks) for name, value in item.state_dict().items()
+    }
+    np.savez(path, **states)
+
+
+def load_networks(path: Path, inputs: Inputs, members: int) -> tuple[QuantileNetwork, ...]:
+    """Read what `save_networks` wrote."""
+    networks = tuple(_empty(inputs, np.zeros(len(DEFAULT_QUANTILES))) for _ in range(members))
+    with np.load(path, allow_pickle=False) as stored:
+        for i, network in enumerate(networks):
+            network.load_state_dict({name: torch.from_numpy(stored[f"{i}.{name}"]) for name in network.state_dict()})
+    return tuple(network.eval() for network in networks)
+
+
+def _network(
+    inputs: Inputs, rows: Examples, held: Examples | None, epochs: int, recipe: Recipe, seed: int
+) -> tuple[QuantileNetwork, int]:
+    """One trained network and after how many epochs it was as it is."""
+    start = _weighted_quantiles(rows.target.numpy(), rows.weight.numpy())
+    with seeded(seed):
+        network = _empty(inputs, start)
+        history = train(network, rows, recipe.training(len(rows), epochs, seed), held)
+    return network, max(1, history.best_epoch)
+
+
+def _empty(inputs: Inputs, start: FloatArray) -> QuantileNetwork:
+    return QuantileNetwork(inputs.width, inputs.sizes, _HIDDEN, DEFAULT_QUANTILES, _DROPOUT, start.tolist())
+
+
+def _weighted_quantiles(values: Float32Array, weight: Float32Array) -> FloatArray:
+    """``[Q]`` quantiles of all targets together: what is answered before anything is learned."""
+    order = np.argsort(values, kind="stable")
+    share = np.cumsum(weight[order], dtype=np.float64)
+    position = np.searchsorted(share, np.array(DEFAULT_QUANTILES) * share[-1])
+    found: FloatArray = values[order][np.minimum(position, len(values) - 1)].astype(np.float64)
+    return found
+
+
+def _importance(network: QuantileNetwork, inputs: Inputs, held: Examples, seed: int) -> tuple[tuple[str, float], ...]:
+    """How much worse the held rows are forecast when one feature is taken from another row, as shares of the sum."""
+    generator = torch.Generator().manual_seed(seed)
+    held = held.take(torch.randperm(len(held), generator=generator)[:_IMPORTANCE_ROWS])
+    other = torch.randperm(len(held), generator=generator)
+    whole = mean_loss(network, held)
+    lost = {}
+    for column, name in enumerate((*inputs.numbers, *inputs.categories)):
+        changed = Examples(held.numbers.clone(), held.codes.clone(), held.target, held.weight)
+        if column < len(inputs.numbers):
+            marks = [len(inputs.numbers) + inputs.marked.index(name)] if name in inputs.marked else []
+            changed.numbers[:, [column, *marks]] = held.numbers[other][:, [column, *marks]]
+        else:
+            changed.codes[:, column - len(inputs.numbers)] = held.codes[other, column - len(inputs.numbers)]
+        lost[name] = mean_loss(network, changed) - whole
+    total = sum(loss for loss in lost.values() if loss > 0)
+    shares = [(name, loss / total) for name, loss in lost.items() if loss > 0 and loss / total > 0]
+    return tuple(sorted(shares, key=lambda pair: (-pair[1], pair[0])))

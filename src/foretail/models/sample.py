@@ -1,0 +1,60 @@
+"""What trees are grown on: feature rows with their base, targets and weights."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from foretail.features.frame import Rows
+
+__all__ = ["Sample", "row_weights", "taken", "with_base"]
+
+FloatArray = npt.NDArray[np.float64]
+Float32Array = npt.NDArray[np.float32]
+BoolArray = npt.NDArray[np.bool_]
+
+_MOST_WEIGHT = 50.0  # times the median size: one giant series must not teach all the others
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What trees are grown on.
+
+    Attributes
+    ----------
+    x : float32 ``[R, F]``, the base last. y : ``[R]`` what the base leaves over. weight : ``[R]``, mean 1.
+    categories : positions of features that are codes without order. signs : -1, 0 or 1 per feature, see `constraints`.
+    """
+
+    x: Float32Array
+    y: FloatArray
+    weight: FloatArray
+    categories: list[int]
+    signs: list[int]
+
+
+def row_weights(rows: Rows, n_periods: int, half_life: float) -> FloatArray:
+    """Big series and recent targets count more: ``[R]``, mean 1.
+
+    Parameters
+    ----------
+    n_periods : of the panel. half_life : age of a target, in periods, at which it counts half.
+    """
+    age = n_periods - 1 - (rows.cutoff + rows.step)
+    size = np.minimum(rows.scale, _MOST_WEIGHT * np.median(rows.scale))
+    weight = size * 0.5 ** (age / half_life)
+    normalised: FloatArray = weight / weight.mean()
+    return normalised
+
+
+def taken(rows: Rows, chosen: BoolArray) -> Rows:
+    """Some of the rows, ``chosen`` bool ``[R]``."""
+    per_row = ("x", "series", "step", "cutoff", "reference", "unit", "scale", "target")
+    return replace(rows, **{name: getattr(rows, name)[chosen] for name in per_row})
+
+
+def with_base(rows: Rows, base: FloatArray) -> Float32Array:
+    """Features and the base as the last one, float32 ``[R, F]``."""
+    return np.concatenate([rows.x, base[:, None].astype(np.float32)], axis=1)

@@ -1,0 +1,379 @@
+"""Trees over a linear base: what gradient boosting families share, whatever library grows the trees.
+
+Rows are made at past cutoffs, a linear base is fitted to them, and trees learn what it leaves over, all steps in one
+direct model. A subclass says how its library grows, asks, keeps and reads trees.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import logging
+import os
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from foretail.core.errors import UsageError, nearest
+from foretail.core.quantiles import quantile_column
+from foretail.features.asof import Plan
+from foretail.features.frame import Rows, forecast_rows, training_cutoffs, training_rows
+from foretail.features.space import Space
+from foretail.models.base import LinearBase, fit_base
+from foretail.models.contract import Forecast, Forecaster, Tags
+from foretail.models.fallback import answered
+from foretail.models.heads import HEAD_LEVELS, filled_levels, with_quantiles
+from foretail.models.monotone import Monotone, check_monotone, constraints, monotone_plan, read_monotone
+from foretail.models.sample import Sample, row_weights, taken, with_base
+from foretail.panel.panel import Panel
+
+__all__ = ["HUBER", "Trees", "calm_threads"]
+
+logger = logging.getLogger(__name__)
+
+FloatArray = npt.NDArray[np.float64]
+Float32Array = npt.NDArray[np.float32]
+BoolArray = npt.NDArray[np.bool_]
+
+HUBER = 0.3  # errors above this (30 %, in logs) count in proportion, below it squared
+# periods between training cutoffs (three weeks is no multiple of a month), and age at which a row counts half
+_STRIDE = {"D": 21, "W": 3, "M": 1}
+_HALF_LIFE = {"D": 400, "W": 40, "M": 24}
+_CLIP = {"log": 3.0, "level": 20.0}  # differences from the base are cut here: a factor of 20, or 20 times the series
+_ZERO_SHARE = 0.15  # with more open periods without sales than this, logs describe a series badly
+_FEWEST_ROWS = 50  # fewer training rows than this teach nothing that the last season does not say
+_EXPLODED = 20.0  # times the largest value of a series: nobody would believe it
+
+_SPACES = ("auto", "log", "level", "backtest")
+_HEADS = ("none", "quantile")
+_TRIED_CUTOFFS = 3  # held-out cutoffs on which the spaces are compared, as far as a quarter of the history reaches
+_TRIED_ROWS = 150_000  # training rows of that comparison: enough to tell the spaces apart
+_HEAD_SHARE = 0.25  # of the rounds, for a quantile head: more of them overfit the tails and cost in proportion
+# objectives whose leaves are set to a quantile afterwards, past any constraint: LightGBM refuses them, XGBoost
+# breaks the constraint in silence
+_RENEWED = {"l1", "mae", "regression_l1", "mape", "quantile", "reg:absoluteerror", "reg:quantileerror"}
+
+
+class Trees(Forecaster):
+    """Global gradient boosting on as-of features.
+
+    Parameters
+    ----------
+    space : ``log``, ``level``, ``auto`` (logs unless many open days sold nothing) or ``backtest`` (the one with the
+        smaller WAPE on the last held-out cutoffs, before the final fit).
+    rounds, leaves, learning_rate : size of the ensemble of trees.
+    objective : ``l2``, ``l1``, ``huber`` or a name of the library's own, on the difference from the base; ``auto`` is
+        ``l2`` for days, otherwise ``l1``, or ``huber`` where a constraint must hold.
+    monotone : known covariate -> -1 or 1, or ``price:-1;promo:1``: for one date, everything else equal, a higher value
+        never sells more (-1) or less (1).
+    early_stopping : rounds without gain on later targets after which growing stops; the trees are then grown again on
+        all rows with the best number of rounds. 0 = off.
+    heads : ``quantile`` grows trees for seven quantiles too, each with a quarter of the rounds; ``none`` does not.
+    max_rows : training rows at most (a seeded sample).
+    random_state : seed of the sample and of the trees.
+    n_threads : threads; the same result for any number.
+
+    Attributes
+    ----------
+    plan_ : decisions about the features. base_ : the linear base. booster_ : the trees; base and trees are None after
+    a fit on too little history. names_ : features of the trees, in their order. rounds_ : rounds of the point forecast.
+    heads_ : quantile level -> trees.
+
+    Raises
+    ------
+    UsageError : an unknown space or kind of heads; quantile heads or an l1 objective under a monotone constraint.
+    """
+
+    tags = Tags(local=False, covariates=True)
+    family: ClassVar[str]
+    suffix: ClassVar[str]
+
+    def __init__(
+        self,
+        *,
+        space: str,
+        rounds: int,
+        leaves: int,
+        learning_rate: float,
+        objective: str,
+        monotone: Monotone,
+        early_stopping: int,
+        heads: str,
+        max_rows: int,
+        random_state: int,
+        n_threads: int,
+    ):
+        self.space = _one_of("space", space, _SPACES)
+        self.rounds = rounds
+        self.leaves = leaves
+        self.learning_rate = learning_rate
+        self.objective = objective
+        self.monotone = read_monotone(monotone)
+        self.early_stopping = early_stopping
+        self.heads = _one_of("heads", heads, _HEADS)
+        self.max_rows = max_rows
+        self.random_state = random_state
+        self.n_threads = n_threads
+        _check_together(self.monotone, self.objective, self.heads)
+
+    # what a library must be able to do
+
+    @abstractmethod
+    def _data(self, sample: Sample, reference: Any = None) -> Any:
+        """The library's own form of a sample; a validation sample is binned like its ``reference``."""
+
+    @abstractmethod
+    def _grow(self, data: Any, objective: Mapping[str, Any], signs: list[int], rounds: int, valid: Any = None) -> Any:
+        """Trees; with ``valid`` growing stops after ``early_stopping`` rounds without gain there."""
+
+    @abstractmethod
+    def _objective(self, name: str) -> dict[str, Any]:
+        """Library parameters of ``l2``, ``l1``, ``huber`` or an objective of its own."""
+
+    @abstractmethod
+    def _quantile(self, level: float) -> dict[str, Any]:
+        """Library parameters of the pinball loss."""
+
+    @abstractmethod
+    def _best_rounds(self, booster: Any) -> int:
+        """Rounds after which a stopped fit was best."""
+
+    @abstractmethod
+    def _ask(self, booster: Any, x: Float32Array) -> FloatArray:
+        """Predictions ``[R]``."""
+
+    @abstractmethod
+    def _gain(self, booster: Any) -> FloatArray:
+        """``[F]`` gain of each feature."""
+
+    @abstractmethod
+    def _write(self, booster: Any, path: Path) -> None:
+        """Write trees in the library's own format."""
+
+    @abstractmethod
+    def _read(self, path: Path) -> Any:
+        """Read what ``_write`` wrote."""
+
+    # learning
+
+    def fit(self, panel: Panel, h: int) -> Self:
+        """Learn the base and the trees; with too little history nothing, and `predict` answers the last season.
+
+        Raises
+        ------
+        UsageError : a monotone constraint on something that is no known covariate, or on text.
+        """
+        check_monotone(panel, self.monotone)
+        letter = panel.frequency.code[0]
+        self.plan_ = monotone_plan(panel, Space(self._choose_space(panel, h)), self.monotone)
+        self.base_: LinearBase | None = None
+        self.booster_: Any = None
+        self.heads_: dict[float, Any] = {}
+        self.rounds_ = 0
+        cutoffs = training_cutoffs(panel, h, _STRIDE[letter])
+        rows = training_rows(panel, self.plan_, h, cutoffs, self.max_rows, self.random_state)
+        self.names_ = (*rows.names, "base")
+        if len(rows) >= _FEWEST_ROWS:
+            self._learn(rows, row_weights(rows, panel.n_periods, _HALF_LIFE[letter]), letter, panel.n_periods - 1 - h)
+        return self
+
+    def _learn(self, rows: Rows, weight: FloatArray, letter: str, last: int) -> None:
+        """Base, trees and heads; ``last`` is the newest cutoff whose whole horizon is observed."""
+        objective = self._objective(self._objective_name(letter))
+        self.rounds_ = self._stop(rows, weight, objective, last) if self.early_stopping else self.rounds
+        self.base_ = fit_base(rows, weight, self.random_state)
+        sample = self._sample(rows, weight, self.base_)
+        data = self._data(sample)
+        self.booster_ = self._grow(data, objective, sample.signs, self.rounds_)
+        if self.heads == "quantile":
+            rounds = max(1, round(_HEAD_SHARE * self.rounds_))
+            self.heads_ = {
+                level: self._grow(data, self._quantile(level), sample.signs, rounds) for level in HEAD_LEVELS
+            }
+
+    def _stop(self, rows: Rows, weight: FloatArray, objective: Mapping[str, Any], last: int) -> int:
+        """The best number of rounds on targets that lie after every target learned from.
+
+        Validation rows are those of the newest cutoff with a whole horizon behind it and of later ones; rows of earlier
+        cutoffs are learned from while their target is not after that cutoff. The base is fitted without the others too.
+        """
+        whole = rows.cutoff[rows.cutoff <= last]
+        boundary = int(whole.max()) if len(whole) else -1
+        later, earlier = rows.cutoff >= boundary, rows.cutoff + rows.step <= boundary
+        if min(int(later.sum()), int(earlier.sum())) < _FEWEST_ROWS:
+            logger.info("%s: too little history to stop early; all %d rounds are grown", self.family, self.rounds)
+            return self.rounds
+        old, new = taken(rows, earlier), taken(rows, later)
+        base = fit_base(old, weight[earlier], self.random_state)
+        sample = self._sample(old, weight[earlier], base)
+        data = self._data(sample)
+        valid = self._data(self._sample(new, weight[later], base), data)
+        return max(1, self._best_rounds(self._grow(data, objective, sample.signs, self.rounds, valid)))
+
+    def _sample(self, rows: Rows, weight: FloatArray, linear: LinearBase) -> Sample:
+        base = linear.predict(rows)
+        bound = _CLIP[self.plan_.space]
+        return Sample(
+            with_base(rows, base),
+            np.clip(rows.target - base, -bound, bound),
+            weight,
+            [position for position, feature in enumerate(rows.features) if feature.is_category],
+            [*constraints(rows.features, self.monotone), 0],
+        )
+
+    def _objective_name(self, letter: str) -> str:
+        if self.objective != "auto":
+            return self.objective
+        return "l2" if letter == "D" else "huber" if self.monotone else "l1"
+
+    # the space
+
+    def _choose_space(self, panel: Panel, h: int) -> str:
+        if self.space == "backtest":
+            return self._backtest_space(panel, h)
+        return _usual_space(panel) if self.space == "auto" else self.space
+
+    def _backtest_space(self, panel: Panel, h: int) -> str:
+        """The space with the smaller absolute error on held-out cutoffs; the usual one where there is too little."""
+        usual = _usual_space(panel)
+        n = min(_TRIED_CUTOFFS, panel.n_periods // (4 * h))
+        origins = [panel.n_periods - h * back for back in range(n, 0, -1)]
+        if not origins:
+            return usual
+        panel = panel.select(np.flatnonzero(panel.as_of(origins[0], 0).observed.any(1)))
+        errors = {}
+        for space in dict.fromkeys((usual, "log", "level")):
+            model = self._but(space=space, heads="none", max_rows=min(self.max_rows, _TRIED_ROWS))
+            errors[space] = model._held_out_error(panel, h, origins)
+        return min(errors, key=lambda space: errors[space])  # the usual one comes first and wins a tie
+
+    def _held_out_error(self, panel: Panel, h: int, origins: Sequence[int]) -> float:
+        """Absolute error over open observed periods, fitted once at the first origin; infinite where nothing can be."""
+        if not panel.n_series or self.fit(panel.as_of(origins[0], h), h).booster_ is None:
+            return float("inf")
+        error = 0.0
+        for origin in origins:
+            y = np.where(panel.closed[:, origin : origin + h], np.nan, panel.y[:, origin : origin + h])
+            error += float(np.nansum(np.abs(self.predict(panel.as_of(origin, h), h).y_hat - y)))
+        return error
+
+    def _but(self, **changes: Any) -> Self:
+        """A new forecaster with some parameters changed."""
+        return type(self)(**{**self._params(), **changes})
+
+    def _params(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
+
+    # forecasting
+
+    def predict(self, panel: Panel, h: int) -> Forecast:
+        """Base plus trees; series without a believable forecast get the last season and the reason."""
+        if self.booster_ is None or self.base_ is None:
+            reasons = dict.fromkeys(range(panel.n_series), f"too little history for {self.family}")
+            return answered(np.zeros((panel.n_series, h)), panel, reasons)
+        rows = forecast_rows(panel, self.plan_, h)
+        base = self.base_.predict(rows)
+        x = with_base(rows, base)
+        y_hat = self._sales(rows, base + self._ask(self.booster_, x)).reshape(panel.n_series, h)
+        forecast = answered(y_hat, panel, _unbelievable(y_hat, panel, rows, self.family))
+        return with_quantiles(forecast, self._quantiles(rows, base, x, h), panel) if self.heads_ else forecast
+
+    def _sales(self, rows: Rows, difference: FloatArray) -> FloatArray:
+        """Differences from the reference, ``[R]``, as sales."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            z = rows.reference + rows.unit * difference
+            return Space(self.plan_.space).inverse(z, rows.scale)
+
+    def _quantiles(self, rows: Rows, base: FloatArray, x: Float32Array, h: int) -> FloatArray:
+        """``[N, H, Q]`` at the default levels; quantiles of sales are the sales of quantiles."""
+        heads = np.stack([self._ask(booster, x) for booster in self.heads_.values()], axis=1)
+        levels = base[:, None] + filled_levels(heads, tuple(self.heads_))
+        return np.stack([self._sales(rows, level).reshape(-1, h) for level in levels.T], axis=2)
+
+    def importance(self) -> Sequence[tuple[str, float]]:
+        """Share of the trees' gain per feature, largest first; features without any gain are left out."""
+        if self.booster_ is None:
+            return ()
+        gain = self._gain(self.booster_)
+        total = float(gain.sum())
+        found = [(name, float(item) / total) for name, item in zip(self.names_, gain, strict=True) if item > 0]
+        return tuple(sorted(found, key=lambda pair: (-pair[1], pair[0])))
+
+    # on disk
+
+    def save(self, folder: Path) -> None:
+        """Write ``<family>.json`` and, where there are trees, ``trees`` and ``trees_q10`` … in the library's format."""
+        stored = {
+            "params": self._params(),
+            "plan": self.plan_.to_dict(),
+            "base": None if self.base_ is None else self.base_.to_dict(),
+            "names": self.names_,
+            "rounds": self.rounds_,
+            "heads": list(self.heads_),
+        }
+        (folder / f"{self.family}.json").write_text(json.dumps(stored), encoding="utf-8")
+        if self.booster_ is not None:
+            self._write(self.booster_, self._file(folder))
+        for level, booster in self.heads_.items():
+            self._write(booster, self._file(folder, level))
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Read what ``save`` wrote."""
+        stored = json.loads((folder / f"{cls.family}.json").read_text(encoding="utf-8"))
+        model = cls(**stored["params"])
+        model.plan_ = Plan.from_dict(stored["plan"])
+        model.names_ = tuple(stored["names"])
+        model.base_ = None if stored["base"] is None else LinearBase.from_dict(stored["base"])
+        model.booster_ = None if model.base_ is None else model._read(model._file(folder))
+        model.rounds_ = stored.get("rounds", 0 if model.base_ is None else model.rounds)
+        model.heads_ = {level: model._read(model._file(folder, level)) for level in stored.get("heads", ())}
+        return model
+
+    def _file(self, folder: Path, level: float | None = None) -> Path:
+        head = "" if level is None else f"_{quantile_column(level)}"
+        return folder / f"trees{head}{self.suffix}"
+
+
+def calm_threads() -> None:
+    """Tell idle OpenMP threads to sleep early: by default they spin on cores that other work waits for.
+
+    One LightGBM fit on two threads beside two busy processes took half the time with it; alone it took the same. The
+    variable is read when a library is loaded, so call this before.
+    """
+    os.environ.setdefault("GOMP_SPINCOUNT", "3000")
+
+
+def _one_of(parameter: str, value: str, known: Sequence[str]) -> str:
+    if value not in known:
+        raise UsageError(f"unknown {parameter} {value!r}.\n  where: {parameter}\n  fix:   {nearest(str(value), known)}")
+    return value
+
+
+def _check_together(monotone: Mapping[str, int], objective: str, heads: str) -> None:
+    """Refuse what no library can keep monotone."""
+    kind = "quantile heads" if heads == "quantile" else f"objective {objective!r}" if objective in _RENEWED else ""
+    if monotone and kind:
+        raise UsageError(
+            f"{kind} cannot be kept monotone: the leaves are moved after the constraint was applied.\n"
+            f"  where: monotone in {', '.join(monotone)}\n  fix:   objective=l2 or objective=huber, and heads=none"
+        )
+
+
+def _usual_space(panel: Panel) -> str:
+    open_y = panel.y[panel.observed & ~panel.closed[:, : panel.n_periods]]
+    return "level" if np.count_nonzero(open_y <= 0) > _ZERO_SHARE * len(open_y) else "log"
+
+
+def _unbelievable(y_hat: FloatArray, panel: Panel, rows: Rows, family: str) -> dict[int, str]:
+    """Series whose forecast is no number, or far beyond anything they ever sold."""
+    nothing = ~np.isfinite(rows.reference.reshape(y_hat.shape)).all(axis=1)
+    largest = np.where(panel.observed, np.abs(panel.y), 0.0).max(axis=1)
+    bound = _EXPLODED * np.maximum(largest, rows.scale.reshape(y_hat.shape)[:, 0])
+    sane = np.isfinite(y_hat).all(axis=1) & (np.abs(np.nan_to_num(y_hat)).max(axis=1) <= bound)
+    reasons = {int(row): f"{family} exploded" for row in np.flatnonzero(~sane)}
+    return reasons | {int(row): "no open period observed" for row in np.flatnonzero(nothing)}
