@@ -14,7 +14,19 @@ import numpy.typing as npt
 from foretail.backtest.result import Scores
 from foretail.panel.panel import Panel
 
-__all__ = ["Evaluation", "bias", "coverage", "mase", "pinball", "rmsse", "scales", "score", "wape", "wql"]
+__all__ = [
+    "Evaluation",
+    "bias",
+    "coverage",
+    "mase",
+    "pinball",
+    "pooled_wape",
+    "rmsse",
+    "scales",
+    "score",
+    "wape",
+    "wql",
+]
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -25,6 +37,16 @@ def wape(y: FloatArray, y_hat: FloatArray) -> float:
     """Weighted absolute percentage error: sum |y - y_hat| / sum |y|; NaN when nothing was sold."""
     scored = np.isfinite(y)
     return _ratio(np.abs(y - y_hat)[scored].sum(), np.abs(y[scored]).sum())
+
+
+def pooled_wape(actuals: Sequence[FloatArray], forecasts: Sequence[FloatArray]) -> float:
+    """WAPE over several windows together; closed cells are NaN in the actuals or 0 in both."""
+    error = total = 0.0
+    for y, y_hat in zip(actuals, forecasts, strict=True):
+        scored = np.isfinite(y)
+        error += float(np.abs(y - y_hat)[scored].sum())
+        total += float(np.abs(y[scored]).sum())
+    return error / total if total > 0 else float("nan")
 
 
 def bias(y: FloatArray, y_hat: FloatArray) -> float:

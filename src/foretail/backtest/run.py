@@ -11,10 +11,10 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from foretail.backtest.metrics import Evaluation, scales, score
+from foretail.backtest.metrics import Evaluation, pooled_wape, scales, score
 from foretail.backtest.result import NAIVE, Leaderboard, LeaderboardRow, Scores, Window
 from foretail.backtest.runner import Candidate, FamilyResult, run_families
-from foretail.backtest.select import Selection, blend, pooled_wape, select
+from foretail.backtest.select import Selection, blend, select
 from foretail.backtest.windows import rolling_windows
 from foretail.core.columns import CUTOFF, DS, STEP, UNIQUE_ID, Y_HAT, Y
 from foretail.core.errors import ForecastError

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from foretail.backtest.metrics import pooled_wape
 from foretail.backtest.result import NAIVE, Window
 from foretail.execution.pool import Chunk, warm_pool
 from foretail.models.fallback import last_season
@@ -27,7 +28,8 @@ FloatArray = npt.NDArray[np.float64]
 
 OUT_OF_TIME = "out of time"
 _REFIT_GROWTH = 1.15  # a global model is fitted again once its history has grown by this much
-_SMALL = 300_000  # cells of a panel below which starting processes costs more than it saves
+_SMALL = 300_000  # cells of a panel below which starting processes, or leaving a family out, saves nothing
+_HOPELESS = 1.5  # times the best WAPE in its first window: a local family is not fitted to the other windows
 
 
 @dataclass(frozen=True)
@@ -83,7 +85,7 @@ def run_families(
     deadline: float | None,
     advance: Callable[[int], None],
 ) -> dict[str, FamilyResult]:
-    """Every candidate on every window.
+    """Every candidate on every window; on a large panel a local family that starts far behind is left out.
 
     Parameters
     ----------
@@ -107,6 +109,10 @@ def run_families(
         if late and not result.is_out:
             result.is_out = True
             result.failures[OUT_OF_TIME] += 1
+        reason = _hopeless(panel, job.candidate.family, windows, results)
+        if reason and not result.is_out:
+            result.is_out = True
+            result.failures[reason] += 1
         return not result.is_out
 
     for done in _done(panel, h, _jobs(candidates, windows), seed, n_workers, wanted):
@@ -131,6 +137,20 @@ def run_families(
     return results
 
 
+def _hopeless(panel: Panel, family: str, windows: Sequence[Window], results: Mapping[str, FamilyResult]) -> str | None:
+    """Why a local family is not worth its time, once it has answered the first inner window; None if it is."""
+    first, window = results[family].forecasts.get(0), windows[0]
+    if first is None or panel.y.size <= _SMALL or window.role != "inner" or not family_class(family).tags.local:
+        return None
+    columns = slice(window.n_periods, window.n_periods + window.h)
+    actual = [np.where(panel.closed[:, columns], np.nan, panel.y[:, columns])]
+    errors = {name: pooled_wape(actual, [item.forecasts[0]]) for name, item in results.items() if 0 in item.forecasts}
+    best = min(errors, key=lambda name: (np.nan_to_num(errors[name], nan=np.inf), name))
+    if family == NAIVE or not errors[family] > _HOPELESS * errors[best]:
+        return None
+    return f"left out: WAPE {errors[family]:.3g} in the first window, {best} {errors[best]:.3g}"
+
+
 def _jobs(candidates: Sequence[Candidate], windows: Sequence[Window]) -> list[_Job]:
     """Local families window by window; global ones are fitted again only when their history has grown."""
     jobs = []
@@ -149,12 +169,9 @@ def _jobs(candidates: Sequence[Candidate], windows: Sequence[Window]) -> list[_J
 def _done(
     panel: Panel, h: int, jobs: Sequence[_Job], seed: int, n_workers: int, wanted: Callable[[_Job], bool]
 ) -> Iterator[_Done]:
-    """Local families here (they share out their series themselves), global ones side by side, one thread each."""
+    """Global families side by side, one thread each, then local ones here: they share out their series themselves."""
     shared = n_workers > 1 and panel.y.size > _SMALL
     here = [job for job in jobs if not shared or family_class(job.candidate.family).tags.local]
-    for job in here:
-        if wanted(job):
-            yield _work(panel, h, {"random_state": seed, "n_threads": n_workers}, job)
     there = [job for job in jobs if job not in here]
     function = partial(_work_all, panel, h, {"random_state": seed, "n_threads": 1})
     while there:
@@ -165,6 +182,9 @@ def _done(
                 yield _Done(batch[outcome.start], (), {}, 0.0, outcome.reason or "failed")
             else:
                 yield from outcome.value
+    for job in here:
+        if wanted(job):
+            yield _work(panel, h, {"random_state": seed, "n_threads": n_workers}, job)
 
 
 def _work_all(panel: Panel, h: int, common: dict[str, Any], jobs: Sequence[_Job]) -> list[_Done]:

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from foretail.backtest.metrics import pooled_wape
 from foretail.models.mixture import Mixture
 
-__all__ = ["Selection", "blend", "pooled_wape", "select"]
+__all__ = ["Selection", "blend", "select"]
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -30,16 +31,6 @@ _ALONE = 0.98  # share of the ensemble's error that a single family may have at 
 _MOST_CELLS = 300_000  # more do not move a weight
 _N_PARTS = 3  # of the horizon
 _FEWEST_STEPS = 6  # with fewer, a horizon has no parts
-
-
-def pooled_wape(actuals: Sequence[FloatArray], forecasts: Sequence[FloatArray]) -> float:
-    """WAPE over several windows together; closed cells are NaN in the actuals or 0 in both."""
-    error = total = 0.0
-    for y, y_hat in zip(actuals, forecasts, strict=True):
-        scored = np.isfinite(y)
-        error += float(np.abs(y - y_hat)[scored].sum())
-        total += float(np.abs(y[scored]).sum())
-    return error / total if total > 0 else float("nan")
 
 
 def blend(parts: Mapping[str, FloatArray], weights: Mapping[str, float]) -> FloatArray:

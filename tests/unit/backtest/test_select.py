@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from foretail.backtest.select import Selection, pooled_wape, select
+from foretail.backtest.metrics import pooled_wape
+from foretail.backtest.select import Selection, select
 from foretail.models.mixture import Mixture
 
 N, H = 6, 7

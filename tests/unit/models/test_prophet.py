@@ -297,6 +297,37 @@ def test_flat_growth_has_no_trend() -> None:
     assert forecast.y_hat[0, 0] == pytest.approx(75, rel=0.05)
 
 
+@pytest.mark.parametrize("mode", ["additive", "multiplicative"])
+@pytest.mark.parametrize(
+    "params",
+    [
+        {"transform": "none"},
+        {"growth": "flat"},
+        {"n_changepoints": 0, "weekly_seasonality": False},
+        {"changepoint_prior_scale": 100.0, "changepoint_range": 1.0},
+        {"changepoint_range": 0.0},
+    ],
+)
+def test_odd_series_with_any_parameters(params: dict[str, Any], mode: str) -> None:
+    rng = np.random.default_rng(0)
+    y = sales(9, 130)
+    y[0] *= 1e290
+    y[1] *= 1e-12
+    y[2] = -y[2]
+    y[3] -= y[3].mean()
+    y[4, rng.random(130) < 0.8] = np.nan
+    y[5] = np.where(np.arange(130) == 40, 1e6, 0.0)
+    y[6] = np.arange(130)  # without any noise
+    y[7] = np.arange(130) % 2
+    forecast = make("prophet", seasonality_mode=mode, **params).predict(panel_of(y, non_negative=False), 14)
+    assert np.isfinite(forecast.y_hat).all()
+    assert forecast.quantiles is not None
+    assert np.isfinite(forecast.quantiles).all()
+    assert (np.diff(forecast.quantiles, axis=2) >= 0).all()
+    assert (forecast.y_hat[2] < 0).all()
+    assert 8 not in forecast.reasons
+
+
 def test_short_and_constant_series() -> None:
     y = sales(4, 60)
     y[1, 9:] = np.nan
