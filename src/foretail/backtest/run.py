@@ -158,9 +158,7 @@ def _conclude(
     models = [name for name in results[0].forecasts if name in able or name == NAIVE]
     inner = {name: _inner_wape(results, name) for name in models} | {ENSEMBLE: selection.wape}
     evaluations = {name: _evaluations(panel, results, name, h, levels) for name in models}
-    chosen = min((name for name in able if name != ENSEMBLE), key=lambda name: (inner[name], name))
-    if ENSEMBLE in able and selection.is_worth(inner[chosen]):
-        chosen = ENSEMBLE
+    chosen = selection.alone or (ENSEMBLE if ENSEMBLE in able else NAIVE)
     if not score(evaluations[chosen]).wape < score(evaluations[NAIVE]).wape:
         chosen = NAIVE  # what does not beat seasonal naive where nothing was chosen is not used
     return Backtest(

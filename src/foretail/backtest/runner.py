@@ -28,7 +28,8 @@ FloatArray = npt.NDArray[np.float64]
 
 OUT_OF_TIME = "out of time"
 _REFIT_GROWTH = 1.15  # a global model is fitted again once its history has grown by this much
-_SMALL = 300_000  # cells of a panel below which starting processes, or leaving a family out, saves nothing
+_SMALL = 300_000  # cells of a panel below which starting processes costs more than it saves
+_CHEAP_S = 2.0  # a family that is as quick as this in a window need not be left out of the others
 _HOPELESS = 1.5  # times the best WAPE in its first window: a local family is not fitted to the other windows
 
 
@@ -85,7 +86,7 @@ def run_families(
     deadline: float | None,
     advance: Callable[[int], None],
 ) -> dict[str, FamilyResult]:
-    """Every candidate on every window; on a large panel a local family that starts far behind is left out.
+    """Every candidate on every window; a local family that takes its time and starts far behind is left out.
 
     Parameters
     ----------
@@ -140,7 +141,8 @@ def run_families(
 def _hopeless(panel: Panel, family: str, windows: Sequence[Window], results: Mapping[str, FamilyResult]) -> str | None:
     """Why a local family is not worth its time, once it has answered the first inner window; None if it is."""
     first, window = results[family].forecasts.get(0), windows[0]
-    if first is None or panel.y.size <= _SMALL or window.role != "inner" or not family_class(family).tags.local:
+    is_cheap = results[family].seconds < _CHEAP_S
+    if first is None or is_cheap or window.role != "inner" or not family_class(family).tags.local:
         return None
     columns = slice(window.n_periods, window.n_periods + window.h)
     actual = [np.where(panel.closed[:, columns], np.nan, panel.y[:, columns])]

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from foretail.backtest.evidence import compare, error_groups
 from foretail.backtest.metrics import pooled_wape
 from foretail.models.mixture import Mixture
 
@@ -27,7 +28,7 @@ _BORROWED_CELLS = 500  # a segment with as many scored cells counts as much as a
 _POWERS = (2.0,)  # weights of a series fall with this power of its error
 _BORROWED_PERIODS = 30  # a series' own errors count as much as its segment's when it has this many
 _RICHER = 0.99  # share of the plain ensemble's error that a richer one may have at most
-_ALONE = 0.98  # share of the ensemble's error that a single family may have at most
+_ALONE = 0.02  # share of the ensemble's error that a single family must save to be used alone, beyond noise
 _MOST_CELLS = 300_000  # more do not move a weight
 _N_PARTS = 3  # of the horizon
 _FEWEST_STEPS = 6  # with fewer, a horizon has no parts
@@ -48,16 +49,14 @@ class Selection:
     mixture : the ensemble; None when nothing can be compared. way : how it is weighted: ``flat``, ``segment``,
         ``steps`` or ``series``.
     errors : WAPE of each way on windows left out of its fit. wape : that of the way taken.
+    alone : the family that is clearly better than the ensemble; None where there is none.
     """
 
     mixture: Mixture | None
     way: str = "flat"
     errors: Mapping[str, float] | None = None
     wape: float = float("nan")
-
-    def is_worth(self, alone: float) -> bool:
-        """Whether the ensemble is preferred to a family whose WAPE on the same windows is ``alone``."""
-        return self.mixture is not None and len(self.mixture.members) > 1 and not alone < _ALONE * self.wape
+    alone: str | None = None
 
 
 @dataclass(frozen=True)
@@ -70,12 +69,13 @@ class _Cells:
     period: IntArray
     series: IntArray
     part: IntArray
+    group: IntArray
 
     def of(self, inside: npt.NDArray[np.bool_]) -> _Cells:
         return _Cells(
             self.y[inside],
             self.forecasts[:, inside],
-            *(getattr(self, name)[inside] for name in ("window", "period", "series", "part")),
+            *(getattr(self, name)[inside] for name in ("window", "period", "series", "part", "group")),
         )
 
 
@@ -106,13 +106,31 @@ def select(
     cells = _cells(actuals, [forecasts[name] for name in pool], origins, parts)
     ways = _ways(segments, len(parts), len(unique_ids)) if len(pool) > 1 else {"flat": _flat}
     errors = {name: _left_out(cells, way) for name, way in ways.items()}
-    best = min(errors, key=lambda name: (errors[name], name))
-    chosen = best if errors[best] < _RICHER * errors["flat"] else "flat"
+    total = np.abs(cells.y).sum()
+    wapes = {name: float(error.sum() / total) for name, error in errors.items()}
+    best = min(wapes, key=lambda name: (wapes[name], name))
+    chosen = best if wapes[best] < _RICHER * wapes["flat"] else "flat"
     weights, groups = ways[chosen](cells)
     first_steps = parts if weights.shape[1] > 1 else np.ones(1, dtype=np.int64)
     group_of = {} if len(weights) == 1 else dict(zip(unique_ids, groups.tolist(), strict=True))
     mixture = Mixture(tuple(pool), weights, first_steps, group_of).without_idle()
-    return Selection(mixture, chosen, errors, errors[chosen])
+    lone = min(pool, key=lambda name: (alone[name], name))
+    is_clear = _is_clearly_better(cells, np.abs(cells.forecasts[pool.index(lone)] - cells.y), errors[chosen])
+    return Selection(mixture, chosen, wapes, wapes[chosen], lone if is_clear or len(pool) == 1 else None)
+
+
+def _is_clearly_better(cells: _Cells, own: FloatArray, other: FloatArray) -> bool:
+    """Whether errors per cell are smaller than others by more than noise."""
+    n_groups = int(cells.group.max()) + 1
+
+    def sums(errors: FloatArray) -> list[FloatArray]:
+        inside = [cells.window == window for window in np.unique(cells.window)]
+        return [
+            np.bincount(cells.group[part], weights=errors[part], minlength=n_groups).astype(np.float64) for part in inside
+        ]
+
+    found = compare(sums(own), sums(other))
+    return found.gain > _ALONE and found.is_real(1)
 
 
 _Way = Callable[[_Cells], tuple[FloatArray, IntArray]]  # weights [G, S, M] and the group of each series [N]
@@ -137,7 +155,7 @@ def _ways(segments: IntArray, n_parts: int, n_series: int) -> dict[str, _Way]:
 
     def by_series(power: float) -> _Way:
         def way(cells: _Cells) -> tuple[FloatArray, IntArray]:
-            weights = _series_weights(cells, segments, n_series, power)
+            weights = (_weights(cells) + _series_weights(cells, segments, n_series, power)) / 2
             return weights[:, None, :], np.arange(n_series)
 
         return way
@@ -150,15 +168,15 @@ def _ways(segments: IntArray, n_parts: int, n_series: int) -> dict[str, _Way]:
     return ways | {f"series^{power:g}": by_series(power) for power in _POWERS}
 
 
-def _left_out(cells: _Cells, way: _Way) -> float:
-    """WAPE of a way to weight on each window, fitted on the periods outside it; on all where there are no others."""
-    error = 0.0
+def _left_out(cells: _Cells, way: _Way) -> FloatArray:
+    """``[C]`` absolute errors of a way to weight, each window's fitted on the periods outside it (on all if none)."""
+    errors = np.zeros(len(cells.y))
     for window in np.unique(cells.window):
         inside = cells.window == window
         outside = (cells.period < cells.period[inside].min()) | (cells.period > cells.period[inside].max())
         weights, groups = way(cells.of(outside) if outside.any() else cells)
-        error += np.abs(_mixed(cells.of(inside), weights, groups) - cells.y[inside]).sum()
-    return float(error / np.abs(cells.y).sum())
+        errors[inside] = np.abs(_mixed(cells.of(inside), weights, groups) - cells.y[inside])
+    return errors
 
 
 def _mixed(cells: _Cells, weights: FloatArray, groups: IntArray) -> FloatArray:
@@ -226,13 +244,18 @@ def _cells(
     parts: IntArray,
 ) -> _Cells:
     found = []
+    group = error_groups(len(actuals[0]), max(y.shape[1] for y in actuals))
     for window, y in enumerate(actuals):
         row, column = np.nonzero(np.isfinite(y))
         values = np.stack([np.nan_to_num(member[window][row, column]) for member in forecasts])
         part = np.searchsorted(parts, column + 1, side="right") - 1
-        found.append(_Cells(y[row, column], values, np.full(len(row), window), origins[window] + column, row, part))
+        where = (np.full(len(row), window), origins[window] + column, row, part, group[row, column])
+        found.append(_Cells(y[row, column], values, *where))
     return _Cells(
         np.concatenate([item.y for item in found]),
         np.concatenate([item.forecasts for item in found], axis=1),
-        *(np.concatenate([getattr(item, name) for item in found]) for name in ("window", "period", "series", "part")),
+        *(
+            np.concatenate([getattr(item, name) for item in found])
+            for name in ("window", "period", "series", "part", "group")
+        ),
     )

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -22,7 +21,10 @@ from foretail.features.space import Space
 from foretail.models.base import LinearBase, fit_base
 from foretail.models.contract import Forecast, Forecaster, Tags
 from foretail.models.fallback import answered
+from foretail.models.heads import with_quantiles
 from foretail.models.neural_inputs import Inputs
+from foretail.models.sample import row_weights
+from foretail.models.trees import calm_threads
 from foretail.panel.panel import Panel
 
 if TYPE_CHECKING:
@@ -37,13 +39,13 @@ __all__ = ["Neural"]
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
 
-# periods between training cutoffs (three weeks is no multiple of a month), and age at which a row counts half
-_STRIDE = {"D": 21, "W": 3, "M": 1}
-_HALF_LIFE = {"D": 400, "W": 40, "M": 24}
+# periods between training cutoffs; days that are no whole weeks: a network that saw cutoffs on one weekday only goes
+# astray on every other, because it goes on along a line where a tree stays where it was
+_STRIDE = {"D": 10, "W": 3, "M": 1}
+_HALF_LIFE = {"D": 400, "W": 40, "M": 24}  # age at which a row counts half
 _CLIP = {"log": 3.0, "level": 20.0}  # differences from the base are cut here: a factor of 20, or 20 times the series
 _ZERO_SHARE = 0.15  # with more open periods without sales than this, logs describe a series badly
 _FEWEST_ROWS = 50  # fewer training rows than this teach nothing that the last season does not say
-_MOST_WEIGHT = 50.0  # times the median size: one giant series must not teach all the others
 _EXPLODED = 20.0  # times the largest value of a series: nobody would believe it
 _VALIDATION_SHARE = 0.2  # of the span of targets, at most
 _LEAST_SPREAD = 1e-6  # of the networks' answers, in units
@@ -76,10 +78,10 @@ class Neural(Forecaster):
         self,
         *,
         space: str = "auto",
-        epochs: int = 10,
-        batch_size: int = 1024,
+        epochs: int = 6,
+        batch_size: int = 4096,
         learning_rate: float = 2e-3,
-        members: int = 1,
+        members: int = 3,
         max_rows: int = 300_000,
         random_state: int = 7,
         n_threads: int = 2,
@@ -105,11 +107,12 @@ class Neural(Forecaster):
         cutoffs = training_cutoffs(panel, h, _STRIDE[letter])
         rows = training_rows(panel, self.plan_, h, cutoffs, self.max_rows, self.random_state)
         if len(rows) >= _FEWEST_ROWS:
-            self._learn(rows, _weights(rows, panel.n_periods, _HALF_LIFE[letter]), _newest(rows, h))
+            self._learn(rows, row_weights(rows, panel.n_periods, _HALF_LIFE[letter]), _newest(rows, h))
         return self
 
     def _learn(self, rows: Rows, weight: FloatArray, newest: BoolArray) -> None:
         """The base, and networks on what it leaves over."""
+        calm_threads()
         from foretail.models.neural_fit import learn
 
         self.base_ = fit_base(rows, weight, self.random_state)
@@ -138,13 +141,13 @@ class Neural(Forecaster):
         """Base plus networks; series without a believable forecast get the last season and the reason."""
         if self.base_ is None or self.inputs_ is None:
             reasons = dict.fromkeys(range(panel.n_series), "too little history for neural")
-            return _with_quantiles(answered(np.zeros((panel.n_series, h)), panel, reasons), None, panel)
+            return answered(np.zeros((panel.n_series, h)), panel, reasons)
         rows = forecast_rows(panel, self.plan_, h)
         found = self._quantiles(rows).reshape(panel.n_series, h, len(DEFAULT_QUANTILES))
         limit = _EXPLODED * _largest(panel, rows)
         y_hat = found[:, :, DEFAULT_QUANTILES.index(0.5)]
         forecast = answered(y_hat, panel, _unbelievable(y_hat, limit, rows))
-        return _with_quantiles(forecast, np.clip(found, -limit[:, None, None], limit[:, None, None]), panel)
+        return with_quantiles(forecast, np.clip(found, -limit[:, None, None], limit[:, None, None]), panel)
 
     def _quantiles(self, rows: Rows) -> FloatArray:
         """``[R, Q]`` in the unit of the target; not finite where a row has no reference."""
@@ -193,6 +196,7 @@ class Neural(Forecaster):
         model.importance_ = tuple((name, share) for name, share in stored["importance"])
         model.networks_ = ()
         if model.inputs_ is not None:
+            calm_threads()
             from foretail.models.neural_fit import load_networks
 
             model.networks_ = load_networks(folder / "networks.npz", model.inputs_, model.members)
@@ -202,15 +206,6 @@ class Neural(Forecaster):
 def _choose_space(panel: Panel) -> str:
     open_y = panel.y[panel.observed & ~panel.closed[:, : panel.n_periods]]
     return "level" if np.count_nonzero(open_y <= 0) > _ZERO_SHARE * len(open_y) else "log"
-
-
-def _weights(rows: Rows, n_periods: int, half_life: float) -> FloatArray:
-    """Big series and recent targets count more; mean 1."""
-    age = n_periods - 1 - (rows.cutoff + rows.step)
-    size = np.minimum(rows.scale, _MOST_WEIGHT * np.median(rows.scale))
-    weight = size * 0.5 ** (age / half_life)
-    normalised: FloatArray = weight / weight.mean()
-    return normalised
 
 
 def _newest(rows: Rows, h: int) -> BoolArray:
@@ -240,13 +235,3 @@ def _unbelievable(y_hat: FloatArray, limit: FloatArray, rows: Rows) -> dict[int,
     sane = np.isfinite(y_hat).all(axis=1) & (np.abs(np.nan_to_num(y_hat)).max(axis=1) <= limit)
     reasons = {int(row): "neural exploded" for row in np.flatnonzero(~sane)}
     return reasons | {int(row): "no open period observed" for row in np.flatnonzero(nothing)}
-
-
-def _with_quantiles(forecast: Forecast, quantiles: FloatArray | None, panel: Panel) -> Forecast:
-    """The forecast with its quantiles; those of a series that a fallback answered are the answer itself."""
-    alone = np.repeat(forecast.y_hat[:, :, None], len(DEFAULT_QUANTILES), axis=2)
-    if quantiles is not None:
-        fallen = np.isin(np.arange(len(alone)), list(forecast.reasons))
-        floored = np.maximum(quantiles, 0.0) if panel.spec.non_negative else quantiles
-        alone = np.where(fallen[:, None, None], alone, floored)
-    return replace(forecast, levels=DEFAULT_QUANTILES, quantiles=alone)

@@ -18,7 +18,7 @@ from torch.nn import functional
 __all__ = ["QuantileNetwork"]
 
 _LEAST_STEP = 1e-3  # between neighbouring quantiles at the start, in spreads
-_UNKNOWN_SHARE = 0.02  # of the codes hidden while training, so that the network can answer for one it never saw
+_UNKNOWN_SHARE = 0.1  # of the codes hidden while training, so that the network can answer for one it never saw
 
 
 class QuantileNetwork(nn.Module):

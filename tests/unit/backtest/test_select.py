@@ -8,8 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from foretail.backtest.metrics import pooled_wape
-from foretail.backtest.select import Selection, select
-from foretail.models.mixture import Mixture
+from foretail.backtest.select import select
 
 N, H = 6, 7
 
@@ -60,14 +59,14 @@ def test_opposite_errors_are_mixed():
     y = [np.full((3, H), 10.0)]
     found = chosen(y, {"high": [y[0] + 2], "low": [y[0] - 2], "far": [y[0] + 30]})
     assert found.mixture.shares() == {"high": pytest.approx(0.5), "low": pytest.approx(0.5)}
-    assert found.is_worth(0.2)
+    assert found.alone is None
 
 
 def test_one_that_is_right_stands_alone():
     y = [np.full((3, H), 10.0)]
     found = chosen(y, {"right": y, "wrong": [y[0] + 5]})
     assert found.mixture.members == ("right",)
-    assert not found.is_worth(0.0)
+    assert found.alone == "right"
 
 
 def test_segments_that_want_different_members_get_their_own_weights():
@@ -101,11 +100,17 @@ def test_a_window_is_judged_by_weights_that_have_not_seen_its_periods():
     assert same.wape == pytest.approx(apart.wape)
 
 
-def test_a_single_family_must_be_clearly_better():
-    both = Selection(Mixture.flat({"a": 1, "b": 1}), wape=0.100)
-    assert both.is_worth(0.0985)
-    assert not both.is_worth(0.0975)
-    assert not Selection(None).is_worth(0.5)
+def test_a_family_is_used_alone_only_when_it_is_better_by_more_than_noise():
+    rng = np.random.default_rng(8)
+    y = [rng.gamma(9, 5, (200, H)) for _ in range(3)]
+    good = [part + rng.normal(0, 2, part.shape) for part in y]
+    # what errs the same way and more can only harm; what is no worse and errs in other ways helps
+    worse = [part + 1.2 * (near - part) for part, near in zip(y, good, strict=True)]
+    other = [part + rng.normal(0, 2, part.shape) for part in y]
+    assert chosen(y, {"good": good, "worse": worse}).alone == "good"
+    assert chosen(y, {"good": good, "other": other}).alone is None
+    few = [part[:2] for part in y]
+    assert chosen(few, {"good": [part[:2] for part in good], "other": [part[:2] for part in other]}).alone is None
 
 
 def test_nothing_sold_is_nothing_to_compare():

@@ -1,0 +1,128 @@
+"""The network beside boosting and the profile, each as it comes: accuracy, quantiles, seconds.
+
+One made-up daily panel and, where the files are at hand, six weeks of Rossmann that end half a year before its last
+block. A family without quantiles of its own has none here.
+
+    python -m benchmarks.neural [--rows N] [--threads N]
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime as dt
+import inspect
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from benchmarks.data import layout_folder
+from benchmarks.table import Measure, publish
+from foretail.backtest.metrics import Evaluation, scales, score
+from foretail.backtest.result import Scores
+from foretail.models.families import family_class, make
+from foretail.panel.build import build_panel
+from foretail.panel.panel import Panel
+from foretail.sources.open import open_table
+from foretail.sources.synthetic import SyntheticConfig, generate
+from foretail.sources.table import Table
+
+__all__ = ["Window", "answer", "main"]
+
+Floats = npt.NDArray[np.float64]
+
+_CUTOFF, _HORIZON = dt.date(2014, 11, 30), 42
+_PEERS = ("boosting", "profile")
+_METRICS = ("wape", "wql", "bias", "coverage_80", "coverage_95")
+
+
+@dataclass(frozen=True)
+class Window:
+    """A panel that ends at a cutoff, and what came after it.
+
+    Attributes
+    ----------
+    name : what it is called. history : the panel. y : ``[N, H]`` sales to forecast. closed : ``[N, H]``.
+    """
+
+    name: str
+    history: Panel
+    y: Floats
+    closed: npt.NDArray[np.bool_]
+
+
+def answer(window: Window, family: str, rows: int, threads: int) -> tuple[Scores, float]:
+    """Scores of a family on a window, and the seconds of fit and forecast together."""
+    takes = inspect.signature(family_class(family).__init__).parameters
+    given = {"max_rows": rows, "n_threads": threads}
+    begun = time.perf_counter()
+    model = make(family, **{key: value for key, value in given.items() if key in takes})
+    forecast = model.fit(window.history, window.y.shape[1]).predict(window.history, window.y.shape[1])
+    seconds = time.perf_counter() - begun
+    scale, squared = scales(window.history)
+    found = Evaluation(
+        window.y, forecast.y_hat, window.closed, scale, squared, forecast.quantiles, tuple(forecast.levels)
+    )
+    return score([found]), seconds
+
+
+def synthetic() -> Window:
+    """Two hundred series over two years, most of them dense, cut four weeks before their end."""
+    world = generate(SyntheticConfig(stores=10, products=20, periods=758, seed=31))
+    return _cut("synthetic, daily", world.table, 28)
+
+
+def rossmann() -> Window | None:
+    """Six weeks of Rossmann with Christmas among them, long before the end of the files."""
+    folder = layout_folder("rossmann")
+    return None if folder is None else _cut("rossmann", open_table("rossmann", data=folder.parent), _HORIZON, _CUTOFF)
+
+
+def _cut(name: str, table: Table, h: int, cutoff: dt.date | None = None) -> Window:
+    """The panel at a cutoff (h periods before the end when None) and the h periods after it, same series."""
+    whole = build_panel(table).panel
+    end = whole.n_periods - h
+    if cutoff is not None:
+        end = int(whole.frequency.to_index(np.asarray(np.datetime64(cutoff)))) - whole.start + 1
+    last: dt.date = whole.frequency.to_date(np.asarray([whole.start + end - 1])).astype("datetime64[D]")[0].item()
+    history = build_panel(table, cutoff=last, horizon=h).panel
+    place = {name: row for row, name in enumerate(whole.unique_ids)}
+    rows = np.array([place[name] for name in history.unique_ids])
+    ahead = slice(end, end + h)
+    return Window(name, history, whole.y[rows, ahead], whole.closed[rows, ahead])
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run every window, print the table, write ``benchmarks/results/neural.json``."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.neural", description=__doc__)
+    parser.add_argument("--rows", type=int, default=300_000, metavar="N", help="training rows at most, for all")
+    parser.add_argument("--threads", type=int, default=2, metavar="N", help="threads, for all")
+    asked = parser.parse_args(arguments)
+    measures = []
+    for window in (synthetic(), rossmann()):
+        if window is not None:
+            measures += _measures(window, asked.rows, asked.threads)
+    publish("neural", measures)
+
+
+def _measures(window: Window, rows: int, threads: int) -> list[Measure]:
+    ours, seconds = answer(window, "neural", rows, threads)
+    lines = []
+    for peer in _PEERS:
+        theirs, their_seconds = answer(window, peer, rows, threads)
+        lines += [
+            Measure(f"{window.name}: {metric}", getattr(ours, metric), "share", peer, _number(getattr(theirs, metric)))
+            for metric in _METRICS
+        ]
+        lines.append(Measure(f"{window.name}: fit and forecast", seconds, "s", peer, their_seconds))
+    return lines
+
+
+def _number(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
+
+
+if __name__ == "__main__":
+    main()
