@@ -25,7 +25,7 @@ import foretail
 from foretail.core.settings import Settings
 
 FILES = {"forecasts.parquet", "forecasts.csv", "leaderboard.json", "backtest.parquet", "report.html", "run.json"}
-SCORES = {"wape", "bias", "mase", "rmsse", "wql", "coverage_80", "coverage_95", "skill"}
+SCORES = {"wape", "bias", "mase", "rmsse", "wql", "coverage_80", "coverage_95", "interval_score", "skill"}
 
 
 def test_every_file_is_there_and_nothing_else(done):

@@ -18,6 +18,7 @@ __all__ = [
     "Evaluation",
     "bias",
     "coverage",
+    "interval_score",
     "mase",
     "pinball",
     "pooled_wape",
@@ -103,6 +104,20 @@ def coverage(y: FloatArray, low: FloatArray, high: FloatArray) -> float:
     return float(inside[scored].mean()) if scored.any() else float("nan")
 
 
+def interval_score(y: FloatArray, low: FloatArray, high: FloatArray, share: float) -> float:
+    """Mean of width + 2 / (1 - share) x what lies outside [low, high], over mean |y|; NaN when nothing was sold.
+
+    Parameters
+    ----------
+    share : the part of the actuals that the interval claims to hold (0-1).
+
+    Source: Gneiting and Raftery (2007), *Strictly proper scoring rules*.
+    """
+    scored = np.isfinite(y)
+    outside = np.maximum(low - y, 0.0) + np.maximum(y - high, 0.0)
+    return _ratio((high - low + 2 / (1 - share) * outside)[scored].sum(), np.abs(y[scored]).sum())
+
+
 @dataclass(frozen=True)
 class Evaluation:
     """One window seen by one model, ready to be scored.
@@ -152,22 +167,23 @@ def _masked(item: Evaluation, metric: Callable[..., float], scale: FloatArray) -
 def _interval_scores(evaluations: Sequence[Evaluation]) -> dict[str, float]:
     levels = evaluations[0].levels
     if any(item.quantiles is None for item in evaluations):
-        return {"wql": float("nan"), "coverage_80": float("nan"), "coverage_95": float("nan")}
+        return dict.fromkeys(("wql", "coverage_80", "coverage_95", "interval_score"), float("nan"))
     y = np.concatenate([np.where(item.closed, np.nan, item.y).ravel() for item in evaluations])
     quantiles = np.concatenate([item.quantiles.reshape(-1, len(levels)) for item in evaluations])  # type: ignore[union-attr]
     every = np.concatenate([item.y.ravel() for item in evaluations])
     closed = np.concatenate([item.closed.ravel() for item in evaluations])
+
+    def of_interval(metric: Callable[..., float], low: float, high: float, *more: float) -> float:
+        if low not in levels or high not in levels:
+            return float("nan")
+        return metric(y, quantiles[:, levels.index(low)], quantiles[:, levels.index(high)], *more)
+
     return {
         "wql": wql(every, np.where(closed[:, None], 0.0, quantiles), levels),
-        "coverage_80": _interval_coverage(y, quantiles, levels, 0.1, 0.9),
-        "coverage_95": _interval_coverage(y, quantiles, levels, 0.025, 0.975),
+        "coverage_80": of_interval(coverage, 0.1, 0.9),
+        "coverage_95": of_interval(coverage, 0.025, 0.975),
+        "interval_score": of_interval(interval_score, 0.025, 0.975, 0.95),
     }
-
-
-def _interval_coverage(y: FloatArray, quantiles: FloatArray, levels: Sequence[float], low: float, high: float) -> float:
-    if low not in levels or high not in levels:
-        return float("nan")
-    return coverage(y, quantiles[:, levels.index(low)], quantiles[:, levels.index(high)])
 
 
 def _differences(y: FloatArray, lag: int) -> tuple[FloatArray, FloatArray]:

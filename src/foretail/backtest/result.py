@@ -43,6 +43,7 @@ class Scores:
     coverage_80: float
     coverage_95: float
     skill: float
+    interval_score: float = float("nan")
 
 
 @dataclass(frozen=True)

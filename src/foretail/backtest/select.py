@@ -126,7 +126,8 @@ def _is_clearly_better(cells: _Cells, own: FloatArray, other: FloatArray) -> boo
     def sums(errors: FloatArray) -> list[FloatArray]:
         inside = [cells.window == window for window in np.unique(cells.window)]
         return [
-            np.bincount(cells.group[part], weights=errors[part], minlength=n_groups).astype(np.float64) for part in inside
+            np.bincount(cells.group[part], weights=errors[part], minlength=n_groups).astype(np.float64)
+            for part in inside
         ]
 
     found = compare(sums(own), sums(other))

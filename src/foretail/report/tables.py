@@ -53,7 +53,20 @@ class TextTable:
 
 def leaderboard_table(data: ReportData) -> TextTable:
     """Models, best first, with every metric over the outer windows."""
-    heads = ("Model", "WAPE", "Bias", "MASE", "RMSSE", "WQL", "Cov. 80", "Cov. 95", "Skill", "Seconds", "Failures")
+    heads = (
+        "Model",
+        "WAPE",
+        "Bias",
+        "MASE",
+        "RMSSE",
+        "WQL",
+        "Cov. 80",
+        "Cov. 95",
+        "IS 95",
+        "Skill",
+        "Seconds",
+        "Failures",
+    )
     rows = tuple(
         (row.model, *metric_cells(row.scores), decimal(row.seconds, 1), f"{sum(row.failures.values()):,}")
         for row in data.leaderboard.rows
@@ -66,7 +79,19 @@ def leaderboard_table(data: ReportData) -> TextTable:
 def window_table(data: ReportData) -> TextTable:
     """The chosen model and seasonal naive, window by window."""
     chosen, baseline = data.chosen, data.baseline
-    heads = ("Forecast from", "WAPE", "Seasonal naive", "Bias", "MASE", "RMSSE", "WQL", "Cov. 80", "Cov. 95", "Skill")
+    heads = (
+        "Forecast from",
+        "WAPE",
+        "Seasonal naive",
+        "Bias",
+        "MASE",
+        "RMSSE",
+        "WQL",
+        "Cov. 80",
+        "Cov. 95",
+        "IS 95",
+        "Skill",
+    )
     rows = []
     for cutoff, scores in sorted(chosen.windows.items()):
         naive = baseline.windows.get(cutoff) if baseline else None

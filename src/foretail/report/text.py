@@ -9,7 +9,7 @@ __all__ = ["leaderboard_text"]
 
 # what every terminal and every pipe can take
 _PLAIN = str.maketrans({"\u00a0": " ", "−": "-", "–": "-"})
-_HEADS = ("model", "WAPE", "bias", "MASE", "RMSSE", "WQL", "cov 80", "cov 95", "skill", "seconds", "failures")
+_HEADS = ("model", "WAPE", "bias", "MASE", "RMSSE", "WQL", "cov 80", "cov 95", "IS 95", "skill", "seconds", "failures")
 
 
 def leaderboard_text(leaderboard: Leaderboard) -> str:

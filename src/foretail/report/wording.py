@@ -89,7 +89,10 @@ def _no_minus_zero(value: float, digits: int) -> float:
 
 
 def metric_cells(scores: Scores) -> tuple[str, ...]:
-    """The cells of a row of the leaderboard: WAPE, bias, MASE, RMSSE, WQL, coverage of 80 % and 95 %, skill."""
+    """The cells of a row of the leaderboard.
+
+    WAPE, bias, MASE, RMSSE, WQL, coverage of 80 % and 95 %, interval score of 95 %, skill.
+    """
     return (
         percent(scores.wape),
         signed_percent(scores.bias),
@@ -98,5 +101,6 @@ def metric_cells(scores: Scores) -> tuple[str, ...]:
         decimal(scores.wql, 4),
         percent(scores.coverage_80, 0),
         percent(scores.coverage_95, 0),
+        decimal(scores.interval_score),
         signed_percent(scores.skill),
     )

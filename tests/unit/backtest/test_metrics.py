@@ -170,3 +170,11 @@ def test_closed_days_are_zero_in_points_and_left_out_of_coverage():
     assert scores.wape == pytest.approx(10 / 30)  # the closed days add no error whatever was forecast
     assert scores.coverage_80 == pytest.approx(0.5)  # 10 is inside [0, 15], 20 is not; the zeros do not count
     assert score([evaluation(y, np.full_like(y, 10.0), None, wide)]).coverage_80 == pytest.approx(0.75)
+
+
+def test_the_interval_score_is_width_plus_what_is_missed():
+    y = np.array([[10.0, 20.0, np.nan], [5.0, 0.0, 1.0]])
+    low, high = np.full((2, 3), 4.0), np.full((2, 3), 12.0)
+    by_hand = [8, 8 + 40 * 8, 8, 8 + 40 * 4, 8 + 40 * 3]  # 2 / (1 - 0.95) = 40
+    assert metrics.interval_score(y, low, high, 0.95) == pytest.approx(sum(by_hand) / 36)
+    assert np.isnan(metrics.interval_score(np.zeros((1, 2)), np.zeros((1, 2)), np.ones((1, 2)), 0.95))

@@ -101,8 +101,8 @@ def test_verbs_stand_in_reading_order(foretail):
     assert result.exit_code == 0
     assert result.stderr == ""
     listed = [line.split()[0] for line in result.stdout.split("Commands:")[1].splitlines() if line.strip()]
-    assert listed[:9] == [
-        "run", "init", "check", "backtest", "train", "forecast", "leaderboard", "models", "doctor",
+    assert listed[:10] == [
+        "run", "init", "check", "backtest", "tune", "train", "forecast", "leaderboard", "models", "doctor",
     ]  # fmt: skip
     assert "..." not in result.stdout.split("Commands:")[1]
 

@@ -52,8 +52,8 @@ def board() -> Leaderboard:
 
     return Leaderboard(
         (
-            row("boosting", 0.091, -0.004, 0.71, 0.682, 0.0612, 0.79, 0.94, 0.301, seconds=61.24, chosen=True),
-            row("theta", 0.1104, 0.02, 0.8, 0.75, 0.08, 0.7, 0.9, 0.15, seconds=9.0, failures={"short": 1200, "x": 1}),
+            row("boosting", 0.091, -0.004, 0.71, 0.682, 0.0612, 0.79, 0.94, 0.301, 0.512, seconds=61.24, chosen=True),
+            row("theta", 0.1104, 0.02, 0.8, 0.75, 0.08, 0.7, 0.9, 0.15, 0.7, seconds=9.0, failures={"short": 1200, "x": 1}),
             row("seasonal_naive", 0.13, 0.0, 0.95, 1.0, NAN, NAN, NAN, 0.0, seconds=0.04),
         ),
         (),
@@ -62,11 +62,11 @@ def board() -> Leaderboard:
 
 def test_the_leaderboard_is_an_aligned_table() -> None:
     assert leaderboard_text(board()).splitlines() == [
-        "  model             WAPE    bias   MASE  RMSSE     WQL  cov 80  cov 95    skill  seconds  failures",
-        "  --------------  ------  ------  -----  -----  ------  ------  ------  -------  -------  --------",
-        "* boosting         9.1 %  -0.4 %  0.710  0.682  0.0612    79 %    94 %  +30.1 %     61.2         0",
-        "  theta           11.0 %  +2.0 %  0.800  0.750  0.0800    70 %    90 %  +15.0 %      9.0     1,201",
-        "  seasonal_naive  13.0 %   0.0 %  0.950  1.000       -       -       -    0.0 %      0.0         0",
+        "  model             WAPE    bias   MASE  RMSSE     WQL  cov 80  cov 95  IS 95    skill  seconds  failures",
+        "  --------------  ------  ------  -----  -----  ------  ------  ------  -----  -------  -------  --------",
+        "* boosting         9.1 %  -0.4 %  0.710  0.682  0.0612    79 %    94 %  0.512  +30.1 %     61.2         0",
+        "  theta           11.0 %  +2.0 %  0.800  0.750  0.0800    70 %    90 %  0.700  +15.0 %      9.0     1,201",
+        "  seasonal_naive  13.0 %   0.0 %  0.950  1.000       -       -       -      -    0.0 %      0.0         0",
     ]
 
 
