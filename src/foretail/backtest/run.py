@@ -20,6 +20,7 @@ from foretail.core.columns import CUTOFF, DS, STEP, UNIQUE_ID, Y_HAT, Y
 from foretail.core.errors import ForecastError
 from foretail.core.progress import Progress, Silent
 from foretail.core.quantiles import quantile_column
+from foretail.models.families import FAMILIES, parse
 from foretail.models.intervals import Conformal, HeldBack, Size
 from foretail.models.mixture import Mixture
 from foretail.panel.panel import Panel
@@ -194,7 +195,15 @@ def _selection(
         h=h,
         unique_ids=panel.unique_ids,
         segments=segments(panel.as_of(first_outer)).codes,
+        prior={name: FAMILIES[parse(name)[0]].prior for name in able},
+        is_like_now=_is_like_now(panel, h, chosen_on),
     )
+
+
+def _is_like_now(panel: Panel, h: int, results: Sequence[WindowResult]) -> list[bool]:
+    """Per window, whether a model could have learned from a whole year, if one can from the whole panel."""
+    needed = panel.frequency.year_length + h
+    return [result.window.n_periods >= needed or panel.n_periods < needed for result in results]
 
 
 def _leaderboard(

@@ -30,6 +30,7 @@ _BORROWED_PERIODS = 30  # a series' own errors count as much as its segment's wh
 _RICHER = 0.99  # share of the plain ensemble's error that a richer one may have at most
 _ALONE = 0.02  # share of the ensemble's error that a single family must save to be used alone, beyond noise
 _MOST_CELLS = 300_000  # more do not move a weight
+_MOSTLY = 0.5  # share of windows unlike now from which on none of them may name a single family
 _N_PARTS = 3  # of the horizon
 _FEWEST_STEPS = 6  # with fewer, a horizon has no parts
 
@@ -87,21 +88,30 @@ def select(
     h: int,
     unique_ids: Sequence[str],
     segments: IntArray,
+    prior: Mapping[str, float] | None = None,
+    is_like_now: Sequence[bool] | None = None,
 ) -> Selection:
     """The ensemble of the models near the best one.
+
+    What a window shows is worth less when the model there had not seen a whole year, and now has: a model that learns
+    the year looks bad in it. Weights are drawn to ``prior`` by the share of such windows.
 
     Parameters
     ----------
     actuals : per window ``[N, h]``; NaN is not scored. forecasts : per model and window ``[N, h]``.
     origins : per window, the column of its first step. h : steps wanted. unique_ids : N names.
     segments : ``[N]`` code of each series' segment.
+    prior : part of a model in an ensemble of which nothing has been measured; none when empty.
+    is_like_now : per window, whether models knew as much of the year as they do now; all of them when None.
     """
     alone = {name: pooled_wape(actuals, parts) for name, parts in forecasts.items()}
     alone = {name: value for name, value in alone.items() if np.isfinite(value)}
     if not alone:
         return Selection(None)
     bound = _NEAR_BEST * min(alone.values())
-    pool = sorted(name for name, value in alone.items() if value <= bound)
+    believed = {name: part for name, part in (prior or {}).items() if part > 0 and name in alone}
+    strange = 1 - float(np.mean(is_like_now)) if is_like_now and believed else 0.0
+    pool = sorted(name for name, value in alone.items() if value <= bound or (strange > 0 and name in believed))
     parts = _parts(actuals, h)
     cells = _cells(actuals, [forecasts[name] for name in pool], origins, parts)
     ways = _ways(segments, len(parts), len(unique_ids)) if len(pool) > 1 else {"flat": _flat}
@@ -111,12 +121,16 @@ def select(
     best = min(wapes, key=lambda name: (wapes[name], name))
     chosen = best if wapes[best] < _RICHER * wapes["flat"] else "flat"
     weights, groups = ways[chosen](cells)
+    if strange:
+        parts_before = np.array([believed.get(name, 0.0) for name in pool])
+        weights = (1 - strange) * weights + strange * parts_before / parts_before.sum()
     first_steps = parts if weights.shape[1] > 1 else np.ones(1, dtype=np.int64)
     group_of = {} if len(weights) == 1 else dict(zip(unique_ids, groups.tolist(), strict=True))
     mixture = Mixture(tuple(pool), weights, first_steps, group_of).without_idle()
     lone = min(pool, key=lambda name: (alone[name], name))
     is_clear = _is_clearly_better(cells, np.abs(cells.forecasts[pool.index(lone)] - cells.y), errors[chosen])
-    return Selection(mixture, chosen, wapes, wapes[chosen], lone if is_clear or len(pool) == 1 else None)
+    is_lone = len(pool) == 1 or (is_clear and strange < _MOSTLY)
+    return Selection(mixture, chosen, wapes, wapes[chosen], lone if is_lone else None)
 
 
 def _is_clearly_better(cells: _Cells, own: FloatArray, other: FloatArray) -> bool:

@@ -24,12 +24,14 @@ class Family:
     about : one line for ``foretail models list --families`` and the docs.
     params : keyword arguments that make this row of the class.
     extra : extra of foretail that installs it; "" for the core.
+    prior : its part in an ensemble of which nothing has been measured, against the others' parts.
     """
 
     path: str
     about: str
     params: tuple[tuple[str, object], ...] = ()
     extra: str = ""
+    prior: float = 0.0
 
 
 FAMILIES: dict[str, Family] = {
@@ -47,10 +49,10 @@ FAMILIES: dict[str, Family] = {
     "croston_sba": Family("foretail.models.intermittent:CrostonSBA", "demand over interval, corrected; rare sales"),
     "tsb": Family("foretail.models.intermittent:TSB", "demand times probability, fading; rare sales"),
     "adida": Family("foretail.models.intermittent:ADIDA", "demand in longer blocks, smoothed; rare sales"),
-    "profile": Family("foretail.models.profile:Profile", "level x season shape shrunk across series"),
+    "profile": Family("foretail.models.profile:Profile", "level x season shape shrunk across series", prior=1.0),
     "ensemble": Family("foretail.models.ensemble:Ensemble", "weighted mean of other families"),
     "prophet": Family("foretail.models.prophet:Prophet", "Prophet per series, the whole panel fitted at once"),
-    "boosting": Family("foretail.models.boosting:Boosting", "LightGBM across series, direct multi-horizon"),
+    "boosting": Family("foretail.models.boosting:Boosting", "LightGBM across series, direct multi-horizon", prior=2.0),
     "xgboost": Family("foretail.models.xgboost:XGBoost", "XGBoost on boosting's rows and base", extra="xgboost"),
     "ensemble-c": Family("foretail.models.ensemble_c:EnsembleC", "XGBoost, LightGBM and Prophet, weighted by error"),
     "neural": Family("foretail.models.neural:Neural", "MLP [256, 128, 64] across series, quantiles", extra="neural"),

@@ -26,7 +26,7 @@ def windows(seed, n_models=4, holes=0.1, n=N, n_windows=3):
     return actuals, forecasts
 
 
-def chosen(actuals, forecasts, segments=None, origins=None):
+def chosen(actuals, forecasts, segments=None, origins=None, **more):
     n = len(actuals[0])
     return select(
         actuals,
@@ -35,6 +35,7 @@ def chosen(actuals, forecasts, segments=None, origins=None):
         h=H,
         unique_ids=[f"s{row}" for row in range(n)],
         segments=np.zeros(n, dtype=np.int64) if segments is None else segments,
+        **more,
     )
 
 
@@ -111,6 +112,19 @@ def test_a_family_is_used_alone_only_when_it_is_better_by_more_than_noise():
     assert chosen(y, {"good": good, "other": other}).alone is None
     few = [part[:2] for part in y]
     assert chosen(few, {"good": [part[:2] for part in good], "other": [part[:2] for part in other]}).alone is None
+
+
+def test_windows_unlike_now_leave_the_word_to_the_prior():
+    y = [np.full((40, H), 10.0)] * 4
+    forecasts = {"simple": y, "learned": [part + 4 for part in y], "poor": [part + 9 for part in y]}
+    prior = {"learned": 2.0, "simple": 1.0}
+    assert chosen(y, forecasts, prior=prior, is_like_now=[True] * 4).alone == "simple"
+    found = chosen(y, forecasts, prior=prior, is_like_now=[False] * 4)
+    assert found.alone is None
+    assert found.mixture.shares() == {"learned": pytest.approx(2 / 3), "simple": pytest.approx(1 / 3)}
+    half = chosen(y, forecasts, prior=prior, is_like_now=[False, False, True, True]).mixture.shares()
+    assert 1 / 3 < half["learned"] < 2 / 3
+    assert "poor" not in half
 
 
 def test_nothing_sold_is_nothing_to_compare():

@@ -53,7 +53,20 @@ def board() -> Leaderboard:
     return Leaderboard(
         (
             row("boosting", 0.091, -0.004, 0.71, 0.682, 0.0612, 0.79, 0.94, 0.301, 0.512, seconds=61.24, chosen=True),
-            row("theta", 0.1104, 0.02, 0.8, 0.75, 0.08, 0.7, 0.9, 0.15, 0.7, seconds=9.0, failures={"short": 1200, "x": 1}),
+            row(
+                "theta",
+                0.1104,
+                0.02,
+                0.8,
+                0.75,
+                0.08,
+                0.7,
+                0.9,
+                0.15,
+                0.7,
+                seconds=9.0,
+                failures={"short": 1200, "x": 1},
+            ),
             row("seasonal_naive", 0.13, 0.0, 0.95, 1.0, NAN, NAN, NAN, 0.0, seconds=0.04),
         ),
         (),
