@@ -14,7 +14,9 @@ from foretail.models.contract import Forecaster
 from foretail.models.families import FAMILIES, family_class, make
 from foretail.panel.panel import Panel
 
-FEW: dict[str, Any] = {"rounds": 20, "epochs": 2, "n_threads": 1}  # whatever of these a family has
+# whatever of these a family has, where its default is of the same kind
+FEW: dict[str, Any] = {"rounds": 20, "epochs": 1, "members": 1, "n_threads": 1}
+FEW_OF_A_MEMBER: dict[str, Any] = {"rounds": 8, "epochs": 1, "members": 1}
 LENGTH = {"D": 200, "W-FRI": 120, "MS": 48}
 SHORT = {"D": 40, "W-FRI": 40, "MS": 18}  # weeks and months: less than one season, and than two
 BELIEVABLE = 20.0  # times the largest value of a series: a family that says more must fall back, and say so
@@ -23,15 +25,15 @@ BELIEVABLE = 20.0  # times the largest value of a series: a family that says mor
 def small(name: str, **params: Any) -> Forecaster:
     """A forecaster of the family with few rounds or epochs and one thread, its members too."""
     takes = inspect.signature(family_class(name).__init__).parameters
-    few = _few(name)
+    few = _few(name, FEW)
     if "params" in takes:
-        few["params"] = {member: _few(member, without=("n_threads",)) for member in FAMILIES}
+        few["params"] = {member: _few(member, FEW_OF_A_MEMBER) for member in FAMILIES}
     return make(name, **few, **params)
 
 
-def _few(name: str, without: tuple[str, ...] = ()) -> dict[str, Any]:
+def _few(name: str, few: dict[str, Any]) -> dict[str, Any]:
     takes = inspect.signature(family_class(name).__init__).parameters
-    return {key: value for key, value in FEW.items() if key in takes and key not in without}
+    return {key: value for key, value in few.items() if key in takes and type(takes[key].default) is type(value)}
 
 
 def bare_panel(

@@ -34,6 +34,7 @@ BoolArray = npt.NDArray[np.bool_]
 ENSEMBLE = "ensemble"
 _BUDGET_SHARE = 0.6  # of the time budget, for the backtest; the rest is for the final fit
 _INTERVAL_LEVELS = (0.025, 0.1, 0.9, 0.975)
+_UNLIKE_NOW = 0.25  # weight of errors made before a whole year was known, when one is known now
 _UNSCORED = Scores(*[float("nan")] * len(fields(Scores)))  # of a family that was left out or failed
 
 
@@ -55,12 +56,15 @@ class WindowResult:
     scale: FloatArray
     squared_scale: FloatArray
 
-    def held_back(self, model: str, known: int) -> HeldBack:
-        """Its errors as they were known when the panel had ``known`` columns."""
+    def held_back(self, model: str, known: int, year: int) -> HeldBack:
+        """Its errors as they were known when the panel had ``known`` columns; ``year`` is what shows a whole year."""
         y = self.y.copy()
-        y[:, max(0, known - self.window.n_periods) :] = np.nan
         origin = self.window.n_periods
-        return HeldBack(y, self.forecasts[model], self.closed, self.size, age=known - origin, history=origin / known)
+        y[:, max(0, known - origin) :] = np.nan
+        weight = 1.0 if origin >= year or known < year else _UNLIKE_NOW
+        return HeldBack(
+            y, self.forecasts[model], self.closed, self.size, age=known - origin, history=origin / known, weight=weight
+        )
 
 
 @dataclass(frozen=True)
@@ -166,7 +170,9 @@ def _conclude(
         leaderboard=_leaderboard(results, families, evaluations, inner, chosen, weights),
         chosen=chosen,
         weights=weights if chosen == ENSEMBLE else {chosen: 1.0},
-        intervals=Conformal.fit([result.held_back(chosen, panel.n_periods) for result in results], levels, h),
+        intervals=Conformal.fit(
+            [result.held_back(chosen, panel.n_periods, _whole_year(panel, h)) for result in results], levels, h
+        ),
         frame=_frame(panel, _of_role(results, "outer"), evaluations[chosen], chosen),
         results=results,
         levels=levels,
@@ -202,8 +208,13 @@ def _selection(
 
 def _is_like_now(panel: Panel, h: int, results: Sequence[WindowResult]) -> list[bool]:
     """Per window, whether a model could have learned from a whole year, if one can from the whole panel."""
-    needed = panel.frequency.year_length + h
+    needed = _whole_year(panel, h)
     return [result.window.n_periods >= needed or panel.n_periods < needed for result in results]
+
+
+def _whole_year(panel: Panel, h: int) -> int:
+    """Periods from which on a model has seen every date of the year with its horizon behind it."""
+    return panel.frequency.year_length + h
 
 
 def _leaderboard(
@@ -251,7 +262,8 @@ def _evaluations(
     evaluations = []
     for result in _of_role(results, "outer"):
         known = result.window.n_periods
-        held = [other.held_back(model, known) for other in results if other.window.n_periods < known]
+        year = _whole_year(panel, h)
+        held = [other.held_back(model, known, year) for other in results if other.window.n_periods < known]
         y_hat = np.nan_to_num(result.forecasts[model])
         evaluation = Evaluation(result.y, y_hat, result.closed, result.scale, result.squared_scale)
         if held:

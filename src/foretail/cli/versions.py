@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from foretail.registry.versions import ModelVersion
 
 __all__ = ["leaderboard", "models"]
+
+_ENSEMBLE = "ensemble"  # of the families on the board: not one to ask for by its own name
 
 
 @click.command()
@@ -44,9 +47,8 @@ def leaderboard(folder: Path, as_json: bool) -> None:
         show_json(board.to_dict())
     else:
         click.echo(leaderboard_text(board))
-    click.echo(
-        f"next: foretail run or foretail train with --models {board.chosen.model} to use the best alone", err=True
-    )
+    best = next(row.model for row in board.rows if row.model != _ENSEMBLE)
+    click.echo(f"next: foretail run or foretail train with --models {shlex.quote(best)} to use that alone", err=True)
 
 
 @click.group()

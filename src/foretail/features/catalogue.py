@@ -48,6 +48,9 @@ class Feature:
     is_category: bool = False
 
 
+_OF_THE_YEAR = ("month", "week_of_year", "day_of_year", "christmas_offset")
+
+
 def catalogue(panel: Panel, plan: Plan) -> tuple[Feature, ...]:
     """All features of a panel under a plan, in a fixed order; the same for every cutoff of one dataset."""
     parts = (_levels, _cells, _cycles, _years, _calendar, _known, _closed, _past, _static)
@@ -114,9 +117,11 @@ def _years_of(panel: Panel, name: str | None) -> Iterator[Feature]:
         yield Feature(f"recent_{label}", "as_of", f"recent level of {label}", compute)
 
 
-def _calendar(panel: Panel, plan: Plan) -> Iterator[Feature]:  # noqa: ARG001
+def _calendar(panel: Panel, plan: Plan) -> Iterator[Feature]:
     names = calendar_of(panel.frequency, panel.start, 1, panel.spec.country).names
     for position, name in enumerate(names):
+        if panel.frequency.is_daily and name in _OF_THE_YEAR and not plan.has_two_years:
+            continue  # a date seen once is learned by heart, and comes again on top of the value of a year ago
         yield Feature(name, "ahead", name.replace("_", " "), partial(f.calendar_value, position=position))
 
 

@@ -33,6 +33,7 @@ class Plan:
     codes : per text key or static column, its values in code order (unseen values are missing).
     flags : known covariates with few values, for which distances to changes are features.
     has_years : whether the history is long enough for features of the year before.
+    has_two_years : whether every date of the year was seen twice.
     has_closed : whether closed days are known, for which distances are features.
     categories : per covariate that holds text, its texts in code order (unseen texts are missing).
     """
@@ -45,6 +46,7 @@ class Plan:
     codes: dict[str, tuple[str, ...]] = field(default_factory=dict)
     flags: tuple[str, ...] = ()
     has_years: bool = True
+    has_two_years: bool = True
     has_closed: bool = False
     categories: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
@@ -65,6 +67,7 @@ class Plan:
             codes={name: tuple(items) for name, items in values["codes"].items()},
             flags=tuple(values["flags"]),
             has_years=values["has_years"],
+            has_two_years=values["has_two_years"],
             has_closed=values["has_closed"],
             categories={name: tuple(items) for name, items in values["categories"].items()},
         )
@@ -84,6 +87,7 @@ def plan_features(panel: Panel, space: Space) -> Plan:
         codes=_codes(panel),
         flags=tuple(item.name for item in panel.known if _is_flag(item.values[:, : panel.n_periods])),
         has_years=panel.n_periods >= panel.frequency.year_length // 2,
+        has_two_years=panel.n_periods >= 2 * panel.frequency.year_length,
         has_closed=bool(panel.closed.any()),
         categories={item.name: item.categories for item in (*panel.known, *panel.past) if item.categories},
     )

@@ -2,7 +2,8 @@
 
 The history is split 70/15/15 by whole periods: the members learn from the first part, their WAPE on the second gives
 the weights (its inverse), the third is measured and reported but decides nothing. Then the members learn from
-everything. A member that fails is left out with its reason; where the split is too short the weights are equal.
+everything. A member that fails is left out with its reason, one that is not installed is an error; where the split is
+too short the weights are equal.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import numpy.typing as npt
 from foretail.core.errors import ForecastError, UsageError
 from foretail.models.contract import Forecast, Forecaster, Tags
 from foretail.models.fallback import answered
-from foretail.models.families import family_class, make, parse
+from foretail.models.families import family_class, make
 from foretail.panel.panel import Panel
 
 __all__ = ["EnsembleC"]
@@ -57,7 +58,8 @@ class EnsembleC(Forecaster):
 
     Raises
     ------
-    UsageError : no member, one twice, or an unknown family.
+    UsageError : no member, one twice, an unknown family, or a parameter that it does not have.
+    MissingExtraError : the package of a member is not installed.
     """
 
     tags = Tags(local=False, covariates=True)
@@ -76,11 +78,11 @@ class EnsembleC(Forecaster):
                 f"an ensemble needs members, each once.\n  where: members = {list(self.members)}"
                 f"\n  fix:   members={';'.join(_MEMBERS)}"
             )
-        for name in self.members:
-            parse(name)
         self.params = {name: dict((params or {}).get(name, {})) for name in self.members}
         self.random_state = random_state
         self.n_threads = n_threads
+        for name in self.members:
+            self._made(name)  # what cannot be made is told now, and not as a member that failed
 
     def fit(self, panel: Panel, h: int) -> Self:
         """Measure the members on the split, then let those that did not fail learn from the whole panel.

@@ -6,7 +6,10 @@ import importlib
 import inspect
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import UnionType
+from typing import Any, NoReturn, Union, get_args, get_origin, get_type_hints
 
 from foretail.core.errors import MissingExtraError, UsageError, nearest
 from foretail.models.contract import Forecaster
@@ -21,7 +24,7 @@ class Family:
     Attributes
     ----------
     path : ``module:Class``.
-    about : one line for ``foretail models list --families`` and the docs.
+    about : one line that says what it does.
     params : keyword arguments that make this row of the class.
     extra : extra of foretail that installs it; "" for the core.
     prior : its part in an ensemble of which nothing has been measured, against the others' parts.
@@ -54,11 +57,14 @@ FAMILIES: dict[str, Family] = {
     "prophet": Family("foretail.models.prophet:Prophet", "Prophet per series, the whole panel fitted at once"),
     "boosting": Family("foretail.models.boosting:Boosting", "LightGBM across series, direct multi-horizon", prior=2.0),
     "xgboost": Family("foretail.models.xgboost:XGBoost", "XGBoost on boosting's rows and base", extra="xgboost"),
-    "ensemble-c": Family("foretail.models.ensemble_c:EnsembleC", "XGBoost, LightGBM and Prophet, weighted by error"),
+    "ensemble-c": Family(
+        "foretail.models.ensemble_c:EnsembleC", "XGBoost, LightGBM and Prophet, weighted by error", extra="xgboost"
+    ),
     "neural": Family("foretail.models.neural:Neural", "MLP [256, 128, 64] across series, quantiles", extra="neural"),
 }
 
 
+_UNIONS = (Union, UnionType)
 _NAME = re.compile(r"(?P<family>[a-z0-9_-]+)(?:\[(?P<params>[^\[\]]*)\])?")
 
 
@@ -69,7 +75,7 @@ def parse(name: str) -> tuple[str, dict[str, object]]:
 
     Raises
     ------
-    UsageError : not of that form, or an unknown family.
+    UsageError : not of that form, an unknown family, or a parameter given twice.
     """
     match = _NAME.fullmatch(name.strip())
     items = [item.partition("=") for item in (match["params"] or "").split(",") if item.strip()] if match else []
@@ -82,7 +88,12 @@ def parse(name: str) -> tuple[str, dict[str, object]]:
             f"unknown model family {match['family']!r}.\n  where: --models\n"
             f"  fix:   {nearest(match['family'], FAMILIES)}"
         )
-    return match["family"], {key.strip(): _value(value.strip()) for key, _, value in items}
+    named = {key.strip(): _value(value.strip()) for key, _, value in items}
+    if len(named) < len(items):
+        raise UsageError(
+            f"a parameter of {match['family']} is given twice.\n  where: --models {name}\n  fix:   give it once"
+        )
+    return match["family"], named
 
 
 def family_class(name: str) -> type[Forecaster]:
@@ -110,21 +121,53 @@ def make(name: str, **params: object) -> Forecaster:
 
     Raises
     ------
-    UsageError : an unknown family, or a parameter in the name that the family does not have.
+    UsageError : an unknown family, or a parameter in the name that the family does not have or whose value is of
+        another kind than the family takes.
+    MissingExtraError : its package is not installed.
     """
     family, named = parse(name)
     made = family_class(family)
-    known = [key for key in inspect.signature(made.__init__).parameters if key != "self"]
-    for key in named:
+    _check_named(name, family, made, named)
+    return made(**{**dict(FAMILIES[family].params), **params, **named})
+
+
+def _check_named(name: str, family: str, made: type[Forecaster], named: Mapping[str, object]) -> None:
+    """See that a family has the parameters of a name, and that their values are of the right kind."""
+    known = {key: item for key, item in inspect.signature(made.__init__).parameters.items() if key != "self"}
+    kinds = get_type_hints(made.__init__) if named else {}
+    for key, value in named.items():
         if key not in known:
             raise UsageError(
                 f"{family} has no parameter {key!r}.\n  where: --models {name}\n  fix:   {nearest(key, known)}"
             )
-    return made(**{**dict(FAMILIES[family].params), **params, **named})
+        if not _is_a(value, kinds.get(key, Any)):
+            default = known[key].default
+            example = default if isinstance(default, str) else json.dumps(default, default=str)
+            raise UsageError(
+                f"{family} cannot take {value!r} as {key}.\n  where: --models {name}"
+                f"\n  fix:   a value like its default, {key}={example}, or leave it out"
+            )
+
+
+def _is_a(value: object, kind: Any) -> bool:
+    """Whether a value read from a name is of a kind that an annotation allows; a whole number is a number too."""
+    parts = get_args(kind) if get_origin(kind) in _UNIONS else (kind,)
+    if len(parts) > 1:
+        return any(_is_a(value, part) for part in parts)
+    if kind is Any:
+        return True
+    if isinstance(value, bool) or kind is bool:
+        return isinstance(value, bool) and kind is bool
+    return isinstance(value, int | float if kind is float else get_origin(kind) or kind)
 
 
 def _value(text: str) -> object:
     try:
-        return json.loads(text)
+        return json.loads(text, parse_constant=_not_json)
     except ValueError:
         return text
+
+
+def _not_json(constant: str) -> NoReturn:
+    """NaN and infinities are no JSON, though Python reads them."""
+    raise ValueError(constant)

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from foretail.core.frequency import Frequency
 from foretail.models.contract import Tags
 from foretail.models.local import LocalFamily, PerSeries
+from foretail.models.parameters import share_above_0
 
 __all__ = ["ADIDA", "TSB", "CrostonSBA"]
 
@@ -27,7 +28,11 @@ class CrostonSBA(LocalFamily):
 
     Parameters
     ----------
-    alpha : smoothing constant of demand and interval; the correction is ``1 - alpha / 2``.
+    alpha : smoothing constant of demand and interval, above 0 and at most 1; the correction is ``1 - alpha / 2``.
+
+    Raises
+    ------
+    UsageError : another constant.
     """
 
     name = "croston_sba"
@@ -37,7 +42,7 @@ class CrostonSBA(LocalFamily):
 
     def __init__(self, *, alpha: float = 0.1, random_state: int = 7, n_threads: int = 1):
         super().__init__(random_state=random_state, n_threads=n_threads)
-        self.alpha = alpha
+        self.alpha = share_above_0(self.name, "alpha", alpha)
 
     def answer(
         self,
@@ -61,7 +66,11 @@ class TSB(LocalFamily):
 
     Parameters
     ----------
-    alpha_demand, alpha_probability : smoothing constants.
+    alpha_demand, alpha_probability : smoothing constants, above 0 and at most 1.
+
+    Raises
+    ------
+    UsageError : other constants.
     """
 
     name = "tsb"
@@ -78,8 +87,8 @@ class TSB(LocalFamily):
         n_threads: int = 1,
     ):
         super().__init__(random_state=random_state, n_threads=n_threads)
-        self.alpha_demand = alpha_demand
-        self.alpha_probability = alpha_probability
+        self.alpha_demand = share_above_0(self.name, "alpha_demand", alpha_demand)
+        self.alpha_probability = share_above_0(self.name, "alpha_probability", alpha_probability)
 
     def answer(
         self,

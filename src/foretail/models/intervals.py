@@ -77,7 +77,7 @@ class HeldBack:
     ----------
     y, y_hat : ``[N, h]``; NaN actuals are left out. closed : bool ``[N, h]``, left out. size : at the window's cutoff.
     age : periods from the window's cutoff to the one the intervals are for. history : share (0-1] of the history now
-        known that the model had learned from.
+        known that the model had learned from. weight : of its errors against those of other windows of the same age.
     """
 
     y: FloatArray
@@ -86,6 +86,7 @@ class HeldBack:
     size: Size
     age: float = 0.0
     history: float = 1.0
+    weight: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -231,7 +232,7 @@ def _scores(
     group = np.searchsorted(edges, window.size.level[row], side="right")
     cell = np.searchsorted(step_edges, column + 1, side="right") - 1
     score = (window.y - window.y_hat)[used] / scale[used] * window.history**_LEARNING
-    weight = np.full(len(score), 0.5 ** (window.age / half_life))
+    weight = np.full(len(score), window.weight * 0.5 ** (window.age / half_life))
     return score, scale[used], group, cell, weight
 
 

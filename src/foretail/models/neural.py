@@ -23,6 +23,7 @@ from foretail.models.contract import Forecast, Forecaster, Tags
 from foretail.models.fallback import answered
 from foretail.models.heads import with_quantiles
 from foretail.models.neural_inputs import Inputs
+from foretail.models.parameters import at_least, one_of, share_above_0
 from foretail.models.sample import row_weights
 from foretail.models.trees import calm_threads
 from foretail.panel.panel import Panel
@@ -49,6 +50,7 @@ _FEWEST_ROWS = 50  # fewer training rows than this teach nothing that the last s
 _EXPLODED = 20.0  # times the largest value of a series: nobody would believe it
 _VALIDATION_SHARE = 0.2  # of the span of targets, at most
 _LEAST_SPREAD = 1e-6  # of the networks' answers, in units
+_SPACES = ("auto", "log", "level")
 _PARAMS = ("space", "epochs", "batch_size", "learning_rate", "members", "max_rows", "random_state", "n_threads")
 
 
@@ -70,6 +72,10 @@ class Neural(Forecaster):
     plan_ : decisions about the features. base_ : the linear base. inputs_ : how features are presented.
     spread_ : unit of the networks' answers. networks_ : the members; empty after a fit on too little history.
     importance_ : (feature, share 0-1).
+
+    Raises
+    ------
+    UsageError : a value that makes no network.
     """
 
     tags = Tags(local=False, covariates=True, extra="neural")
@@ -86,12 +92,12 @@ class Neural(Forecaster):
         random_state: int = 7,
         n_threads: int = 2,
     ):
-        self.space = space
-        self.epochs = epochs
-        self.batch_size = batch_size
-        self.learning_rate = learning_rate
-        self.members = members
-        self.max_rows = max_rows
+        self.space = one_of("neural", "space", space, _SPACES)
+        self.epochs = at_least("neural", "epochs", epochs, 1)
+        self.batch_size = at_least("neural", "batch_size", batch_size, 1)
+        self.learning_rate = share_above_0("neural", "learning_rate", learning_rate)
+        self.members = at_least("neural", "members", members, 1)
+        self.max_rows = at_least("neural", "max_rows", max_rows, 1)
         self.random_state = random_state
         self.n_threads = n_threads
 

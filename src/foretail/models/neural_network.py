@@ -60,7 +60,7 @@ class QuantileNetwork(nn.Module):
     def _start(self, start: npt.NDArray[np.float64]) -> None:
         """The head answers the same for every row until it has learned better."""
         steps = np.maximum(np.diff(start), _LEAST_STEP)
-        raw = np.log(np.expm1(steps))
+        raw = steps + np.log(-np.expm1(-steps))  # the inverse of softplus, without overflow for wide tails
         bias = np.concatenate([raw[: self.median], start[self.median : self.median + 1], raw[self.median :]])
         nn.init.zeros_(self.head.weight)
         self.head.bias.data.copy_(torch.from_numpy(bias))

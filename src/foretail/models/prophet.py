@@ -18,7 +18,7 @@ from foretail.models.contract import Forecast, Forecaster, Tags
 from foretail.models.fallback import answered
 from foretail.models.prophet_engine import MIN_PERIODS, forecast_rows
 from foretail.models.prophet_layout import layout_of, regressors_of
-from foretail.models.prophet_library import load_library
+from foretail.models.prophet_library import check_library
 from foretail.models.prophet_options import Options
 from foretail.panel.panel import Panel
 
@@ -70,6 +70,7 @@ class Prophet(Forecaster):
     Raises
     ------
     UsageError : a value that does not exist or does not fit another one.
+    MissingExtraError : the library is needed and not installed.
     """
 
     tags = Tags(local=True, covariates=True, min_periods=MIN_PERIODS)
@@ -108,6 +109,8 @@ class Prophet(Forecaster):
             transform=transform,
             flags_by_weekday=flags_by_weekday,
         )
+        if self.options.needs_library:
+            check_library()
         self.random_state = random_state
         self.n_threads = n_threads
 
@@ -117,16 +120,18 @@ class Prophet(Forecaster):
         Raises
         ------
         UsageError : yearly terms on less than two years, weekly ones on weeks or months, a cap that is not there.
-        MissingExtraError : the library is needed and not installed.
         """
         layout_of(panel, h, self.options)
         _caps(panel, h, self.options.cap)
-        if self.options.needs_library:
-            load_library()
         return self
 
     def predict(self, panel: Panel, h: int) -> Forecast:
-        """One model per series; those it cannot answer get the last season and the reason."""
+        """One model per series; those it cannot answer get the last season and the reason.
+
+        Raises
+        ------
+        UsageError : as in `fit`.
+        """
         layout = layout_of(panel, h, self.options)
         known = [_reaching(item.values, panel.n_periods + h) for item in regressors_of(panel, self.options)]
         closed = _reaching(panel.closed, panel.n_periods + h)

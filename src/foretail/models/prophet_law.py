@@ -37,7 +37,8 @@ def deviations(ratio: FloatArray, chance: FloatArray, levels: tuple[float, ...])
 
     Returns
     -------
-    ``[N, H, Q]``, antisymmetric around level 0.5; within 0.3 % of the exact law.
+    ``[N, H, Q]``, antisymmetric around level 0.5. Within 1.5 % of the exact law where the tests look; up to 20 % off
+    where changes are rare and about as large as the noise, as quantiles then leap between the nodes of the lattice.
     """
     mirrored = [round(max(level, 1 - level), 8) for level in levels]
     upper = tuple(sorted(set(mirrored) - {0.5}))

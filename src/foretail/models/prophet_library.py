@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
+import importlib.util
 import logging
 import warnings
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ from foretail.core.errors import MissingExtraError
 from foretail.models.prophet_design import Design, Values
 from foretail.models.prophet_layout import Layout
 
-__all__ = ["LibraryError", "forecast_series", "load_library"]
+__all__ = ["LibraryError", "check_library", "forecast_series"]
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -28,17 +28,15 @@ class LibraryError(RuntimeError):
     """The library could not fit a series."""
 
 
-def load_library() -> Any:
-    """The module ``prophet``.
+def check_library() -> None:
+    """See that ``prophet`` is installed, without the seconds that loading it takes.
 
     Raises
     ------
-    MissingExtraError : it is not installed.
+    MissingExtraError : it is not.
     """
-    try:
-        return importlib.import_module("prophet")  # heavy, optional
-    except ModuleNotFoundError as error:
-        raise MissingExtraError("prophet", "prophet") from error
+    if importlib.util.find_spec("prophet") is None:
+        raise MissingExtraError("prophet", "prophet")
 
 
 def forecast_series(
@@ -82,7 +80,7 @@ def _model(row: int, design: Design, layout: Layout) -> Any:
     """An unfitted model with the seasons as its own and every other column as a regressor."""
     options, n_seasonal = layout.options, 2 * (layout.yearly + layout.weekly)
     has_years, has_weeks = _has_seasons(design.x[row], layout)
-    model = load_library().Prophet(
+    model = importlib.import_module("prophet").Prophet(  # heavy, optional
         growth=options.growth,
         n_changepoints=options.n_changepoints,
         changepoint_range=options.changepoint_range,

@@ -15,6 +15,7 @@ FloatArray = npt.NDArray[np.float64]
 Float32Array = npt.NDArray[np.float32]
 BoolArray = npt.NDArray[np.bool_]
 
+_YEARLESS = 0.2  # weight of a row that does not know the year before, where others do
 _MOST_WEIGHT = 50.0  # times the median size: one giant series must not teach all the others
 
 
@@ -36,7 +37,10 @@ class Sample:
 
 
 def row_weights(rows: Rows, n_periods: int, half_life: float) -> FloatArray:
-    """Big series and recent targets count more: ``[R]``, mean 1.
+    """Big series and recent targets count more, and rows that know the year before: ``[R]``, mean 1.
+
+    What the base leaves over where the year before is unknown (the whole of Christmas) is not what it leaves over where
+    it is known, and in the end it is known for most.
 
     Parameters
     ----------
@@ -45,6 +49,9 @@ def row_weights(rows: Rows, n_periods: int, half_life: float) -> FloatArray:
     age = n_periods - 1 - (rows.cutoff + rows.step)
     size = np.minimum(rows.scale, _MOST_WEIGHT * np.median(rows.scale))
     weight = size * 0.5 ** (age / half_life)
+    if "aligned" in rows.names:
+        knows_year = np.isfinite(rows.x[:, rows.names.index("aligned")])
+        weight *= np.where(knows_year | ~knows_year.any(), 1.0, _YEARLESS)
     normalised: FloatArray = weight / weight.mean()
     return normalised
 

@@ -7,10 +7,10 @@ from typing import Any, ClassVar
 import numpy as np
 import numpy.typing as npt
 
-from foretail.core.errors import UsageError, nearest
 from foretail.core.frequency import Frequency
 from foretail.models.contract import Tags
 from foretail.models.local import LocalFamily, PerSeries, filled
+from foretail.models.parameters import at_least, one_of
 
 __all__ = ["MSTL", "AutoETS", "AutoTheta", "SeasonalWindowAverage", "Theta"]
 
@@ -77,11 +77,7 @@ class AutoETS(PerSeries):
 
     def __init__(self, *, search: str = "stages", random_state: int = 7, n_threads: int = 1):
         super().__init__(random_state=random_state, n_threads=n_threads)
-        if search not in _SEARCHES:
-            raise UsageError(
-                f"auto_ets knows no search {search!r}.\n  where: search\n  fix:   {nearest(search, _SEARCHES)}"
-            )
-        self.search = search
+        self.search = one_of(self.name, "search", search, _SEARCHES)
 
     def answer_one(self, history: FloatArray, frequency: Frequency, h: int) -> FloatArray:
         """The candidate of the lowest AICc."""
@@ -117,6 +113,10 @@ class SeasonalWindowAverage(LocalFamily):
     Parameters
     ----------
     seasons : how many; 8 weeks of days, 2 years of weeks, 3 of months when None.
+
+    Raises
+    ------
+    UsageError : fewer than one.
     """
 
     name = "seasonal_window_average"
@@ -126,7 +126,7 @@ class SeasonalWindowAverage(LocalFamily):
 
     def __init__(self, *, seasons: int | None = None, random_state: int = 7, n_threads: int = 1):
         super().__init__(random_state=random_state, n_threads=n_threads)
-        self.seasons = seasons
+        self.seasons = None if seasons is None else at_least(self.name, "seasons", seasons, 1)
 
     def answer(self, history: FloatArray, frequency: Frequency, h: int) -> tuple[FloatArray, dict[int, str]]:
         """All series at once; a place of the season without any value takes the mean of the others."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from foretail.backtest.run import Backtest, Candidate, backtest
+from foretail.backtest.run import ENSEMBLE, Backtest, Candidate, backtest
+from foretail.core.errors import UsageError
 from foretail.core.progress import Progress
 from foretail.core.quantiles import check_quantiles
 from foretail.core.settings import Settings
@@ -62,7 +63,8 @@ def prepare(request: Request, settings: Settings, progress: Progress) -> Prepare
 
     Raises
     ------
-    UsageError : an unknown family or a quantile that is none; said before anything is read.
+    UsageError : an unknown family, an ensemble of nothing, or a quantile that is none; said before anything is read.
+    MissingExtraError : the package of a family is not installed.
     DataError : the table cannot be used as it is.
     """
     check_quantiles(request.quantiles)
@@ -101,10 +103,15 @@ def backtest_prepared(prepared: Prepared, settings: Settings, progress: Progress
 def _candidates(request: Request, panel: Panel) -> tuple[Candidate, ...]:
     auto = [name for name in AUTO if panel.n_series <= _MOST_SERIES.get(name, panel.n_series)]
     names = [item for name in request.models for item in (auto if name == "auto" else (name,))]
-    return tuple(Candidate(name) for name in dict.fromkeys(names) if name != "ensemble")
+    return tuple(Candidate(name) for name in dict.fromkeys(names) if name != ENSEMBLE)
 
 
 def _check_families(names: tuple[str, ...]) -> None:
     for name in names:
         if name != "auto":
             make(name)
+    if names and set(names) == {ENSEMBLE}:
+        raise UsageError(
+            "an ensemble is mixed from other families, and none is named.\n  where: --models ensemble"
+            "\n  fix:   --models auto, or the families to mix: --models theta,profile,boosting"
+        )

@@ -135,6 +135,8 @@ def load_model(folder: Path) -> Forecaster:
     found = family_class(family)
     try:
         return found.load(folder)
+    except MissingExtraError:  # nothing is wrong with the bundle
+        raise
     except Exception as error:  # a family may fail on a damaged file in any way of its own
         raise _unloadable(folder, "", error) from error
 

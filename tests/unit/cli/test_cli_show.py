@@ -2,7 +2,10 @@
 
 import json
 import math
+from dataclasses import replace
 from datetime import date
+
+import pytest
 
 from foretail.backtest.result import Leaderboard, LeaderboardRow, Scores, Window
 from foretail.cli.show import show_json, text_table
@@ -49,6 +52,25 @@ def test_the_leaderboard_verb_reads_what_a_run_wrote(foretail, elsewhere):
     assert shown.stderr.startswith("next: ")
     as_json = foretail("leaderboard", folder / "leaderboard.json", "--json")
     assert json.loads(as_json.stdout) == json.loads(json.dumps(BOARD.to_dict()))
+
+
+@pytest.mark.parametrize(
+    ("model", "asked"),
+    [("boosting", "--models boosting to"), ("tsb[alpha_demand=0.2]", "--models 'tsb[alpha_demand=0.2]' to")],
+)
+def test_the_next_command_asks_for_the_best_family_and_never_for_ensemble(foretail, elsewhere, model, asked):
+    rows = (replace(BOARD.rows[0], model="ensemble"), replace(BOARD.rows[1], model=model), BOARD.rows[1])
+    (elsewhere / "leaderboard.json").write_text(json.dumps(replace(BOARD, rows=rows).to_dict()))
+    shown = foretail("leaderboard", ".")
+    assert shown.exit_code == 0
+    assert asked in shown.stderr
+
+
+def test_an_ensemble_of_nothing_is_refused_before_the_table_is_read(foretail, elsewhere):
+    refused = foretail("run", "nowhere.csv", "--models", "ensemble")
+    assert refused.exit_code == 2
+    assert "mixed from other families, and none is named" in refused.stderr
+    assert "fix:   --models auto" in refused.stderr
 
 
 def test_no_leaderboard_and_a_broken_one_are_told(foretail, elsewhere):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 from test_single_families import panel_of, weekly_wave
 
-from foretail.core.errors import ForecastError, UsageError
+from foretail.core.errors import ForecastError, MissingExtraError, UsageError
 from foretail.models.ensemble_c import EnsembleC, _origins
 from foretail.models.families import family_class, make
 from foretail.models.naive import Drift
@@ -218,6 +219,17 @@ def test_no_member_or_one_twice_is_refused(members: tuple[str, ...]) -> None:
 def test_an_unknown_member_is_refused_before_anything_is_fitted() -> None:
     with pytest.raises(UsageError, match="unknown model family 'bosting'"):
         EnsembleC(members="theta;bosting")
+
+
+def test_a_member_that_is_not_installed_is_an_error_and_no_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "prophet", None)  # as if it were not installed
+    with pytest.raises(MissingExtraError, match=r"foretail\[prophet\]"):
+        EnsembleC(members=("theta", "prophet[engine=stan]"))
+
+
+def test_a_member_with_a_parameter_that_does_not_exist_is_refused() -> None:
+    with pytest.raises(UsageError, match="boosting has no parameter 'leafs'"):
+        EnsembleC(members=("theta", "boosting[leafs=3]"))
 
 
 def test_a_saved_one_forecasts_and_tells_the_same(tmp_path: Path) -> None:

@@ -47,6 +47,13 @@ def test_before_training_every_row_gets_the_start() -> None:
     assert found.numpy() == pytest.approx(np.tile(START, (7, 1)), abs=1e-5)
 
 
+def test_a_start_with_tails_far_beyond_the_middle_is_answered_as_it_is() -> None:
+    start = (-5e4, -0.5, 0.0, 0.002, 3e3)  # targets that are nearly all alike, and a few that are not
+    wide = QuantileNetwork(2, (), (4,), (0.1, 0.3, 0.5, 0.7, 0.9), 0.0, start)
+    found = answers(wide, torch.zeros(1, 2), torch.zeros(1, 0, dtype=torch.int64))
+    assert found.numpy()[0] == pytest.approx(start, rel=1e-5, abs=1e-5)
+
+
 @given(seed=st.integers(0, 999), size=st.sampled_from([0.0, 1.0, 100.0, 1e6]))
 @settings(max_examples=30, deadline=None)
 def test_quantiles_never_cross_whatever_the_weights(seed: int, size: float) -> None:

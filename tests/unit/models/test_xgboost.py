@@ -12,34 +12,12 @@ import pytest
 from test_single_families import panel_of, weekly_wave
 
 from foretail.core.errors import MissingExtraError
-from foretail.models.fallback import last_season
 from foretail.models.families import make
 from foretail.models.xgboost import XGBoost, _finite
 
 
 def small(**params: Any) -> XGBoost:
     return XGBoost(**{"rounds": 20, "n_threads": 1, **params})
-
-
-def test_it_beats_the_last_season_where_there_is_something_to_learn() -> None:
-    y = weekly_wave(12, 400)
-    panel = panel_of(y[:, :386])
-    forecast = small(rounds=60).fit(panel, 14).predict(panel, 14)
-    error, naive = (np.abs(y[:, 386:] - item).sum() for item in (forecast.y_hat, last_season(panel, 14)))
-    assert forecast.reasons == {}
-    assert error < 0.85 * naive
-
-
-def test_the_result_is_the_same_for_any_number_of_threads() -> None:
-    panel = panel_of(weekly_wave(12, 300))
-    one, two = (small(n_threads=n).fit(panel, 7).predict(panel, 7).y_hat for n in (1, 2))
-    assert one.tobytes() == two.tobytes()
-
-
-def test_another_seed_gives_other_trees() -> None:
-    panel = panel_of(weekly_wave(12, 300))
-    first, second = (small(random_state=seed).fit(panel, 7).predict(panel, 7).y_hat for seed in (1, 2))
-    assert first.tobytes() != second.tobytes()
 
 
 def test_trees_are_kept_in_the_format_of_the_library(tmp_path: Path) -> None:
