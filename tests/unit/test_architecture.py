@@ -20,6 +20,7 @@ HEAVY = {
     "alembic", "fsspec", "holidays", "jinja2", "lightgbm", "mlflow", "mlforecast", "numba", "numpy", "pandas", "plotly",
     "polars", "psutil", "pyarrow", "rich", "scipy", "sklearn", "sqlalchemy", "statsforecast",
 }  # fmt: skip
+OPTIONAL = {"cmdstanpy", "optuna", "prophet", "torch", "xgboost"}
 
 
 def modules_after(program):
@@ -37,8 +38,14 @@ def test_rooms_import_only_rooms_below():
 
 def test_import_foretail_brings_nothing_heavy():
     held = modules_after("import foretail")
-    assert held & HEAVY == set()
+    assert held & (HEAVY | OPTIONAL) == set()
     assert "click" not in held
+
+
+def test_every_family_can_be_made_before_its_library_is_loaded():
+    program = "from foretail.models.families import FAMILIES, make\nfor name in FAMILIES: make(name)"
+    held = modules_after(program)
+    assert held & (OPTIONAL | {"lightgbm", "mlflow", "pandas", "plotly", "sklearn", "statsforecast"}) == set()
 
 
 def test_the_help_brings_nothing_heavy():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ import polars as pl
 
 from foretail.backtest.metrics import Evaluation, pooled_wape, scales, score
 from foretail.backtest.result import NAIVE, Leaderboard, LeaderboardRow, Scores, Window
-from foretail.backtest.runner import Candidate, FamilyResult, run_families
+from foretail.backtest.runner import OUT_OF_TIME, Candidate, FamilyResult, run_families
 from foretail.backtest.select import Selection, blend, select
 from foretail.backtest.windows import rolling_windows
 from foretail.core.columns import CUTOFF, DS, STEP, UNIQUE_ID, Y_HAT, Y
@@ -46,6 +46,7 @@ class WindowResult:
     ----------
     window : its origin and role. y : ``[N, h]`` actuals; NaN where nobody can be scored. closed : ``[N, h]``.
     forecasts : point forecasts ``[N, h]`` per model, closed days 0. size, scale, squared_scale : known at the cutoff.
+    widths : ``[N, h]`` from 10 % to 90 % per model that has intervals of its own.
     """
 
     window: Window
@@ -55,6 +56,7 @@ class WindowResult:
     size: Size
     scale: FloatArray
     squared_scale: FloatArray
+    widths: dict[str, FloatArray] = field(default_factory=dict)
 
     def held_back(self, model: str, known: int, year: int) -> HeldBack:
         """Its errors as they were known when the panel had ``known`` columns; ``year`` is what shows a whole year."""
@@ -63,7 +65,14 @@ class WindowResult:
         y[:, max(0, known - origin) :] = np.nan
         weight = 1.0 if origin >= year or known < year else _UNLIKE_NOW
         return HeldBack(
-            y, self.forecasts[model], self.closed, self.size, age=known - origin, history=origin / known, weight=weight
+            y,
+            self.forecasts[model],
+            self.closed,
+            self.size,
+            age=known - origin,
+            history=origin / known,
+            weight=weight,
+            width=self.widths.get(model),
         )
 
 
@@ -122,6 +131,7 @@ def backtest(
     DataError : too little history. ForecastError : every family failed.
     """
     windows = rolling_windows(panel, h)
+    asked = [item.family for item in candidates]
     if NAIVE not in {item.family for item in candidates}:
         candidates = [Candidate(NAIVE), *candidates]
     deadline = None if budget_s is None else time.monotonic() + _BUDGET_SHARE * budget_s
@@ -130,7 +140,14 @@ def backtest(
             panel, h, candidates, windows, seed=seed, n_workers=n_workers, deadline=deadline, advance=stage.advance
         )
     results = tuple(_window_result(panel, h, position, window, families) for position, window in enumerate(windows))
+    if all(families[name].is_out and OUT_OF_TIME not in families[name].failures for name in asked):
+        raise _all_failed({name: families[name] for name in asked})
     return _conclude(panel, h, results, families, tuple(sorted({*levels, *_INTERVAL_LEVELS})))
+
+
+def _all_failed(families: Mapping[str, FamilyResult]) -> ForecastError:
+    reasons = "\n".join(f"    {name}: {', '.join(result.failures)}" for name, result in families.items())
+    return ForecastError(f"every family failed.\n  where:\n{reasons}\n  fix:   --models seasonal_naive, or see above")
 
 
 def _window_result(
@@ -142,7 +159,8 @@ def _window_result(
     forecasts = {name: np.where(closed, 0.0, result.forecasts[position]) for name, result in families.items()}
     y = panel.y[:, columns].copy()
     y[~past.observed.any(1)] = np.nan
-    return WindowResult(window, y, closed, forecasts, Size.of(past), *scales(past))
+    widths = {name: result.widths[position] for name, result in families.items() if position in result.widths}
+    return WindowResult(window, y, closed, forecasts, Size.of(past), *scales(past), widths)
 
 
 def _conclude(
@@ -153,12 +171,15 @@ def _conclude(
     levels: tuple[float, ...],
 ) -> Backtest:
     able = [name for name, result in families.items() if not result.is_out]
-    selection = _selection(panel, h, results, able, families)
+    selection = _selection(panel, h, results, able)
     weights = {NAIVE: 1.0} if selection.mixture is None else selection.mixture.shares()
     if selection.mixture is not None and len(weights) > 1:
         groups = selection.mixture.groups(panel.unique_ids)
         for result in results:
             result.forecasts[ENSEMBLE] = selection.mixture.mixed(result.forecasts, groups)
+            width = selection.mixture.known(result.widths, groups)
+            if width is not None:
+                result.widths[ENSEMBLE] = width
         able.append(ENSEMBLE)
     models = [name for name in results[0].forecasts if name in able or name == NAIVE]
     inner = {name: _inner_wape(results, name) for name in models} | {ENSEMBLE: selection.wape}
@@ -185,13 +206,7 @@ def _selection(
     h: int,
     results: Sequence[WindowResult],
     able: Sequence[str],
-    families: Mapping[str, FamilyResult],
 ) -> Selection:
-    if not able:
-        reasons = "\n".join(f"    {name}: {', '.join(result.failures)}" for name, result in families.items())
-        raise ForecastError(
-            f"every family failed.\n  where:\n{reasons}\n  fix:   --models seasonal_naive, or see above"
-        )
     chosen_on = _of_role(results, "inner") or results
     first_outer = _of_role(results, "outer")[0].window.n_periods
     return select(
@@ -268,7 +283,9 @@ def _evaluations(
         evaluation = Evaluation(result.y, y_hat, result.closed, result.scale, result.squared_scale)
         if held:
             conformal = Conformal.fit(held, levels, h)
-            quantiles = conformal.quantiles(y_hat, result.size, non_negative=panel.spec.non_negative)
+            quantiles = conformal.quantiles(
+                y_hat, result.size, result.widths.get(model), non_negative=panel.spec.non_negative
+            )
             evaluation = replace(evaluation, quantiles=quantiles, levels=levels)
         evaluations.append(evaluation)
     return evaluations

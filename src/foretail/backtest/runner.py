@@ -48,11 +48,13 @@ class FamilyResult:
     Attributes
     ----------
     forecasts : per window position ``[N, h]``; where the family failed, the last season.
+    widths : per window position ``[N, h]`` from 10 % to 90 %, of families that have intervals of their own.
     seconds : of all its fits and predictions. failures : ``{reason: series or windows}``.
     is_out : it failed as a whole somewhere and cannot be chosen.
     """
 
     forecasts: dict[int, FloatArray] = field(default_factory=dict)
+    widths: dict[int, FloatArray] = field(default_factory=dict)
     seconds: float = 0.0
     failures: Counter[str] = field(default_factory=Counter)
     is_out: bool = False
@@ -70,6 +72,7 @@ class _Job:
 class _Done:
     job: _Job
     forecasts: tuple[FloatArray, ...]
+    widths: tuple[FloatArray | None, ...]
     reasons: Mapping[str, int]
     seconds: float
     error: str | None
@@ -126,8 +129,10 @@ def run_families(
             logger.warning("%s failed at %s: %s", family, done.job.windows[0][1].cutoff, done.error)
             result.failures[done.error] += len(done.job.windows)
             result.is_out = True
-        for (position, _), y_hat in zip(done.job.windows, done.forecasts, strict=False):
+        for (position, _), y_hat, width in zip(done.job.windows, done.forecasts, done.widths, strict=False):
             result.forecasts[position] = y_hat
+            if width is not None:
+                result.widths[position] = width
         advance(len(done.job.windows))
     for position, window in enumerate(windows):
         missing = [result for result in results.values() if position not in result.forecasts]
@@ -181,7 +186,7 @@ def _done(
         there = there[n_workers:]
         for outcome in warm_pool(n_workers).map(function, [Chunk(i, ([job],)) for i, job in enumerate(batch)]):
             if outcome.value is None:
-                yield _Done(batch[outcome.start], (), {}, 0.0, outcome.reason or "failed")
+                yield _Done(batch[outcome.start], (), (), {}, 0.0, outcome.reason or "failed")
             else:
                 yield from outcome.value
     for job in here:
@@ -196,6 +201,7 @@ def _work_all(panel: Panel, h: int, common: dict[str, Any], jobs: Sequence[_Job]
 def _work(panel: Panel, h: int, common: dict[str, Any], job: _Job) -> _Done:
     start = time.monotonic()
     forecasts: list[FloatArray] = []
+    widths: list[FloatArray | None] = []
     reasons: Counter[str] = Counter()
     error = None
     try:
@@ -210,12 +216,13 @@ def _work(panel: Panel, h: int, common: dict[str, Any], job: _Job) -> _Done:
             reasons.update(forecast.reasons.values())
             y_hat = np.where(np.isfinite(forecast.y_hat), forecast.y_hat, last_season(seen, h))
             forecasts.append(_placed(y_hat, begun, window.h))
+            widths.append(None if forecast.width is None else _placed(forecast.width, begun, window.h))
     except (KeyboardInterrupt, SystemExit, MemoryError):
         raise
     except Exception as failure:  # a family that fails is a row of the leaderboard, not the end of the run
         logger.debug("%s failed", job.candidate.family, exc_info=True)
         error = f"{type(failure).__name__}: {failure}".splitlines()[0][:160]
-    return _Done(job, tuple(forecasts), dict(reasons), time.monotonic() - start, error)
+    return _Done(job, tuple(forecasts), tuple(widths), dict(reasons), time.monotonic() - start, error)
 
 
 def _last_season(panel: Panel, window: Window, h: int) -> FloatArray:

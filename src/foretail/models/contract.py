@@ -57,6 +57,13 @@ class Forecast:
     quantiles: FloatArray | None = None
     reasons: dict[int, str] = field(default_factory=dict)
 
+    @property
+    def width(self) -> FloatArray | None:
+        """``[N, H]`` from the 10 % to the 90 % quantile; None where the family has none of its own."""
+        if self.quantiles is None or not {0.1, 0.9} <= set(self.levels):
+            return None
+        return np.asarray(self.quantiles[..., self.levels.index(0.9)] - self.quantiles[..., self.levels.index(0.1)])
+
     def select(self, rows: npt.NDArray[np.int64]) -> Forecast:
         """The forecasts of some series only."""
         position = {int(row): i for i, row in enumerate(rows)}

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
+import numpy as np
+
 from foretail.models.contract import Forecast, Forecaster, Tags
 from foretail.models.families import family_class, make
 from foretail.models.mixture import Mixture
@@ -16,7 +18,7 @@ __all__ = ["Ensemble"]
 
 
 class Ensemble(Forecaster):
-    """Weighted mean of the point forecasts of its members.
+    """Weighted mean of the point forecasts of its members, and of the widths of their intervals where they have some.
 
     Parameters
     ----------
@@ -58,8 +60,13 @@ class Ensemble(Forecaster):
                 reasons.setdefault(row, []).append(why)
         groups = self.mixture.groups(panel.unique_ids)
         y_hat = self.mixture.mixed({name: forecast.y_hat for name, forecast in found.items()}, groups)
+        widths = {name: forecast.width for name, forecast in found.items() if forecast.width is not None}
+        width = self.mixture.known(widths, groups)
         alone = {row: whys[0] for row, whys in reasons.items() if len(whys) == len(found)}
-        return Forecast(y_hat, reasons=alone)
+        if width is None:
+            return Forecast(y_hat, reasons=alone)
+        around = np.stack([y_hat - width / 2, y_hat + width / 2], axis=2)
+        return Forecast(y_hat, (0.1, 0.9), around, alone)
 
     def save(self, folder: Path) -> None:
         """Write ``ensemble.json`` and a folder per member, in their order."""

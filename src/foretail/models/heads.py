@@ -12,12 +12,13 @@ from foretail.core.quantiles import DEFAULT_QUANTILES
 from foretail.models.contract import Forecast
 from foretail.panel.panel import Panel
 
-__all__ = ["HEAD_LEVELS", "filled_levels", "with_quantiles"]
+__all__ = ["ALL_HEADS", "INTERVAL_HEADS", "filled_levels", "with_quantiles"]
 
 FloatArray = npt.NDArray[np.float64]
 
 # every head costs a quarter of the point forecast or more: these carry the 80 % and 95 % intervals and the middle
-HEAD_LEVELS: tuple[float, ...] = (0.025, 0.1, 0.3, 0.5, 0.7, 0.9, 0.975)
+ALL_HEADS: tuple[float, ...] = (0.025, 0.1, 0.3, 0.5, 0.7, 0.9, 0.975)
+INTERVAL_HEADS: tuple[float, ...] = (0.1, 0.9)  # enough to say how wide intervals are, which is then calibrated
 
 
 def filled_levels(heads: FloatArray, levels: Sequence[float]) -> FloatArray:
@@ -25,7 +26,7 @@ def filled_levels(heads: FloatArray, levels: Sequence[float]) -> FloatArray:
 
     Parameters
     ----------
-    heads : ``[R, K]`` in model space. levels : the K levels, ascending, reaching as far as the default ones.
+    heads : ``[R, K]`` in model space. levels : the K levels, ascending; lines go on beyond the first and the last.
 
     Returns
     -------
@@ -34,7 +35,7 @@ def filled_levels(heads: FloatArray, levels: Sequence[float]) -> FloatArray:
     heads = np.sort(heads, axis=1)
     have, want = (np.array([NormalDist().inv_cdf(level) for level in part]) for part in (levels, DEFAULT_QUANTILES))
     right = np.clip(np.searchsorted(have, want), 1, len(have) - 1)
-    share = np.clip((want - have[right - 1]) / (have[right] - have[right - 1]), 0.0, 1.0)
+    share = (want - have[right - 1]) / (have[right] - have[right - 1])
     return np.sort(heads[:, right - 1] * (1 - share) + heads[:, right] * share, axis=1)
 
 

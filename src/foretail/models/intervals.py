@@ -22,6 +22,7 @@ IntArray = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
 
 _SCALES = ("noise", "forecast", "both")
+_OWN = "own"  # with the width of the model's own interval, where it has one
 _MIN_SCORES = 200  # a cell of (steps, group) with fewer borrows from wider ones: the 2.5 % tail then rests on 5 scores
 _N_GROUPS = 5  # groups of series by size; more split the scores too thinly on the tables tried
 _SERIES_PER_GROUP = 40
@@ -62,11 +63,22 @@ class Size:
         noise = np.where(np.isfinite(noise), noise, 0.5 * level)
         return cls(level, np.maximum(noise, _LEAST_NOISE * level))
 
-    def scale(self, y_hat: FloatArray, kind: str) -> FloatArray:
-        """``[N, H]`` the scale of the error: of the series (``noise``), of the forecast, or their geometric mean."""
+    def scale(self, y_hat: FloatArray, kind: str, width: FloatArray | None = None) -> FloatArray:
+        """``[N, H]`` the scale of the error.
+
+        Parameters
+        ----------
+        kind : of the series (``noise``), of the ``forecast``, the geometric mean of ``both``, or that of the forecast
+            and the model's ``own`` width.
+        width : ``[N, H]`` of the model's own interval; where it gave none because every series was answered by a
+            fallback, the noise stands in.
+        """
+        if kind == _OWN and width is not None:
+            own = np.maximum(np.nan_to_num(width) / 2, _LEAST_NOISE * self.level[:, None])
+            return np.sqrt(own * self.scale(y_hat, "forecast"))
         size = np.abs(y_hat) + 0.1 * self.level[:, None]
         noise = np.broadcast_to(self.noise[:, None], y_hat.shape)
-        return noise if kind == "noise" else size if kind == "forecast" else np.sqrt(size * noise)
+        return noise if kind in {"noise", _OWN} else size if kind == "forecast" else np.sqrt(size * noise)
 
 
 @dataclass(frozen=True)
@@ -78,6 +90,7 @@ class HeldBack:
     y, y_hat : ``[N, h]``; NaN actuals are left out. closed : bool ``[N, h]``, left out. size : at the window's cutoff.
     age : periods from the window's cutoff to the one the intervals are for. history : share (0-1] of the history now
         known that the model had learned from. weight : of its errors against those of other windows of the same age.
+    width : ``[N, h]`` of the model's own interval; None where it has none.
     """
 
     y: FloatArray
@@ -87,6 +100,7 @@ class HeldBack:
     age: float = 0.0
     history: float = 1.0
     weight: float = 1.0
+    width: FloatArray | None = None
 
 
 @dataclass(frozen=True)
@@ -120,18 +134,26 @@ class Conformal:
         levels = tuple(levels)
         edges = _group_edges(windows)
         step_edges = np.unique(np.linspace(1, h + 1, min(_N_STEP_CELLS, h) + 1)[:-1].astype(np.int64))
-        tables = {kind: _calibrate(windows, kind, levels, edges, step_edges, h) for kind in _SCALES}
-        kind = min(_SCALES, key=lambda name: tables[name][1])
+        kinds = ("forecast", _OWN) if all(window.width is not None for window in windows) else _SCALES
+        tables = {kind: _calibrate(windows, kind, levels, edges, step_edges, h) for kind in kinds}
+        kind = min(kinds, key=lambda name: tables[name][1])
         return cls(levels, kind, edges, step_edges, tables[kind][0], h)
 
-    def quantiles(self, y_hat: FloatArray, size: Size, *, non_negative: bool) -> FloatArray:
-        """Quantiles around a forecast, ``[N, H, Q]``, ascending, not below 0 when the unit is not."""
+    def quantiles(
+        self, y_hat: FloatArray, size: Size, width: FloatArray | None = None, *, non_negative: bool
+    ) -> FloatArray:
+        """Quantiles around a forecast, ``[N, H, Q]``, ascending, not below 0 when the unit is not.
+
+        Parameters
+        ----------
+        width : ``[N, H]`` of the model's own interval, where the calibrated windows had one.
+        """
         group = np.searchsorted(self.edges, size.level, side="right")
         cell = self._step_weights(y_hat.shape[1])
         # scores are interpolated between the middles of the step cells, so that intervals grow without jumps
         table = np.einsum("hc,cgq->ghq", cell, self.scores)
         with np.errstate(over="ignore"):
-            result = y_hat[..., None] + size.scale(y_hat, self.kind)[..., None] * table[group]
+            result = y_hat[..., None] + size.scale(y_hat, self.kind, width)[..., None] * table[group]
         result = np.sort(result, axis=-1)
         return np.maximum(result, 0.0) if non_negative else result
 
@@ -226,7 +248,7 @@ def _scores(
     window: HeldBack, kind: str, edges: FloatArray, step_edges: IntArray, half_life: float
 ) -> tuple[FloatArray, FloatArray, IntArray, IntArray, FloatArray]:
     """Score, scale, scale group, step cell and weight of every observed open period of a window."""
-    scale = window.size.scale(window.y_hat, kind)
+    scale = window.size.scale(window.y_hat, kind, window.width)
     used = np.isfinite(window.y) & ~window.closed & np.isfinite(window.y_hat) & (scale > 0)
     row, column = np.nonzero(used)
     group = np.searchsorted(edges, window.size.level[row], side="right")

@@ -56,6 +56,23 @@ class Mixture:
             result += self.weights[groups[:, None], part[None, :], position] * parts[name]
         return result
 
+    def known(self, parts: Mapping[str, FloatArray], groups: IntArray) -> FloatArray | None:
+        """Weighted mean of something that only some members have, over those; plain where none of them has weight.
+
+        Parameters
+        ----------
+        parts : ``[N, H]`` per member that has it. groups : ``[N]``.
+        """
+        having = {name: parts[name] for name in self.members if name in parts}
+        if not having:
+            return None
+        ones = np.ones_like(next(iter(having.values())))
+        others = {name: np.zeros_like(ones) for name in self.members if name not in having}
+        share = self.mixed(dict.fromkeys(having, ones) | others, groups)
+        plain = sum(having.values()) / len(having)
+        mixed = self.mixed(having | others, groups) / np.where(share > 0, share, 1.0)
+        return np.asarray(np.where(share > 0, mixed, plain))
+
     def shares(self) -> dict[str, float]:
         """Mean weight of each member over groups and parts of the horizon; groups count by their series."""
         codes = np.fromiter(self.group_of.values(), dtype=np.int64)

@@ -26,7 +26,7 @@ from foretail.features.space import Space
 from foretail.models.base import LinearBase, fit_base
 from foretail.models.contract import Forecast, Forecaster, Tags
 from foretail.models.fallback import answered
-from foretail.models.heads import HEAD_LEVELS, filled_levels, with_quantiles
+from foretail.models.heads import ALL_HEADS, INTERVAL_HEADS, filled_levels, with_quantiles
 from foretail.models.monotone import Monotone, check_monotone, constraints, monotone_plan, read_monotone
 from foretail.models.sample import Sample, row_weights, taken, with_base
 from foretail.panel.panel import Panel
@@ -49,7 +49,7 @@ _FEWEST_ROWS = 50  # fewer training rows than this teach nothing that the last s
 _EXPLODED = 20.0  # times the largest value of a series: nobody would believe it
 
 _SPACES = ("auto", "log", "level", "backtest")
-_HEADS = ("none", "quantile")
+_HEADS = ("auto", "none", "interval", "quantile")
 _TRIED_CUTOFFS = 3  # held-out cutoffs on which the spaces are compared, as far as a quarter of the history reaches
 _TRIED_ROWS = 150_000  # training rows of that comparison: enough to tell the spaces apart
 _HEAD_SHARE = 0.25  # of the rounds, for a quantile head: more of them overfit the tails and cost in proportion
@@ -72,7 +72,8 @@ class Trees(Forecaster):
         never sells more (-1) or less (1).
     early_stopping : rounds without gain on later targets after which growing stops; the trees are then grown again on
         all rows with the best number of rounds. 0 = off.
-    heads : ``quantile`` grows trees for seven quantiles too, each with a quarter of the rounds; ``none`` does not.
+    heads : trees for quantiles too, each with a quarter of the rounds: ``interval`` for two, ``quantile`` for seven,
+        ``none``; ``auto`` is ``interval``, or ``none`` where a constraint must hold.
     max_rows : training rows at most (a seeded sample).
     random_state : seed of the sample and of the trees.
     n_threads : threads; the same result for any number.
@@ -189,11 +190,15 @@ class Trees(Forecaster):
         sample = self._sample(rows, weight, self.base_)
         data = self._data(sample)
         self.booster_ = self._grow(data, objective, sample.signs, self.rounds_)
-        if self.heads == "quantile":
-            rounds = max(1, round(_HEAD_SHARE * self.rounds_))
-            self.heads_ = {
-                level: self._grow(data, self._quantile(level), sample.signs, rounds) for level in HEAD_LEVELS
-            }
+        rounds = max(1, round(_HEAD_SHARE * self.rounds_))
+        self.heads_ = {
+            level: self._grow(data, self._quantile(level), sample.signs, rounds) for level in self._head_levels()
+        }
+
+    def _head_levels(self) -> tuple[float, ...]:
+        if self.heads == "none" or (self.heads == "auto" and self.monotone):
+            return ()
+        return ALL_HEADS if self.heads == "quantile" else INTERVAL_HEADS
 
     def _stop(self, rows: Rows, weight: FloatArray, objective: Mapping[str, Any], last: int) -> int:
         """The best number of rounds on targets that lie after every target learned from.
@@ -356,7 +361,13 @@ def _one_of(parameter: str, value: str, known: Sequence[str]) -> str:
 
 def _check_together(monotone: Mapping[str, int], objective: str, heads: str) -> None:
     """Refuse what no library can keep monotone."""
-    kind = "quantile heads" if heads == "quantile" else f"objective {objective!r}" if objective in _RENEWED else ""
+    kind = (
+        f"heads={heads}"
+        if heads in {"interval", "quantile"}
+        else f"objective {objective!r}"
+        if objective in _RENEWED
+        else ""
+    )
     if monotone and kind:
         raise UsageError(
             f"{kind} cannot be kept monotone: the leaves are moved after the constraint was applied.\n"

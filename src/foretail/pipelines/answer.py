@@ -58,7 +58,7 @@ def answer(
     panel = wanted.panel
     h = panel.spec.horizon
     point = model.predict(panel, h)
-    every = intervals.quantiles(point.y_hat, Size.of(panel), non_negative=panel.spec.non_negative)
+    every = intervals.quantiles(point.y_hat, Size.of(panel), point.width, non_negative=panel.spec.non_negative)
     index = [int(np.argmin(np.abs(np.array(intervals.levels) - level))) for level in levels]
     forecast = with_policies(panel, replace(point, levels=tuple(levels), quantiles=every[..., index]))
     return forecast_frame(

@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from foretail.core.errors import DataError, RegistryError
+from foretail.core.errors import DataError, MissingExtraError, RegistryError
 from foretail.models.contract import Forecaster
 from foretail.models.families import family_class
 from foretail.panel.panel import Panel
@@ -84,6 +84,7 @@ def read_bundle(folder: Path) -> Bundle:
     Raises
     ------
     RegistryError : a file is missing, changed or unknown, or cannot be loaded; the message names it.
+    MissingExtraError : a package that the model needs is not installed.
     """
     folder = Path(folder)
     info = read_info(folder)

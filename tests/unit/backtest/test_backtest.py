@@ -91,13 +91,19 @@ def test_a_family_without_a_finite_forecast_is_answered_by_the_last_season(panel
     assert row.failures == {"forecast nothing": panel.n_series * len(found.results)}
 
 
-def test_every_family_failing_is_an_error_that_tells_each_reason(panel, monkeypatch):
+def test_every_family_that_was_asked_for_failing_is_an_error_that_tells_the_reason(panel):
+    with pytest.raises(ForecastError, match="every family failed") as caught:
+        backtest(panel, 7, (Candidate("odd", {"how": How.RAISE}),), levels=LEVELS)
+    assert "odd: ArithmeticError" in str(caught.value)
+
+
+def test_not_even_the_last_season_is_an_error_that_tells_each_reason(panel, monkeypatch):
     def broken(self: Forecaster, *_: object) -> None:
         raise OSError("no disk")
 
     monkeypatch.setattr(SeasonalNaive, "predict", broken)
     with pytest.raises(ForecastError, match="every family failed") as caught:
-        backtest(panel, 7, (Candidate("odd", {"how": How.RAISE}),), levels=LEVELS)
+        backtest(panel, 7, (Candidate(NAIVE), Candidate("odd", {"how": How.RAISE})), levels=LEVELS)
     assert "seasonal_naive: OSError: no disk" in str(caught.value)
     assert "odd: ArithmeticError" in str(caught.value)
 

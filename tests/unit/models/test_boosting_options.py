@@ -20,7 +20,7 @@ from foretail.features.space import Space
 from foretail.models.boosting import Boosting
 from foretail.models.contract import Forecast
 from foretail.models.families import make
-from foretail.models.heads import HEAD_LEVELS, filled_levels, with_quantiles
+from foretail.models.heads import ALL_HEADS, filled_levels, with_quantiles
 from foretail.models.monotone import constraints, read_monotone
 from foretail.models.trees import Trees
 from foretail.models.xgboost import XGBoost
@@ -218,9 +218,11 @@ def test_heads_answer_every_default_level_around_an_unchanged_forecast(kind: typ
     assert forecast.quantiles.shape == (12, H, len(DEFAULT_QUANTILES))
     assert (np.diff(forecast.quantiles) >= 0).all()
     assert (forecast.quantiles >= 0).all()
-    point = small(kind, rounds=60).fit(panel, H).predict(panel, H)
+    point = small(kind, rounds=60, heads="none").fit(panel, H).predict(panel, H)
     assert forecast.y_hat.tobytes() == point.y_hat.tobytes()
     assert point.quantiles is None
+    two = small(kind, rounds=60, heads="interval").fit(panel, H).predict(panel, H)
+    np.testing.assert_allclose(two.width, forecast.width)  # the same two heads say how wide 80 % is
     model.save(tmp_path)
     again = kind.load(tmp_path).predict(panel, H)
     assert again.quantiles is not None
@@ -240,8 +242,8 @@ def test_heads_cover_about_what_they_say(kind: type[Trees]) -> None:
 
 def test_levels_between_the_heads_lie_on_lines_over_normal_scores() -> None:
     law = NormalDist(3.0, 2.0)
-    heads = np.array([[law.inv_cdf(level) for level in HEAD_LEVELS]])
-    found = filled_levels(heads[:, [2, 0, 1, 6, 3, 5, 4]], HEAD_LEVELS)  # crossed heads are sorted
+    heads = np.array([[law.inv_cdf(level) for level in ALL_HEADS]])
+    found = filled_levels(heads[:, [2, 0, 1, 6, 3, 5, 4]], ALL_HEADS)  # crossed heads are sorted
     np.testing.assert_allclose(found[0], [law.inv_cdf(level) for level in DEFAULT_QUANTILES])
 
 
@@ -273,8 +275,8 @@ def test_the_space_is_chosen_by_held_out_error() -> None:
     panel = shop(noise=0.1)
     assert small(Boosting, space="backtest").fit(panel, H).plan_.space == "log"  # effects multiply
     rng = np.random.default_rng(1)
-    swing = 40 * np.sin(2 * np.pi * np.arange(panel.n_periods) / 7)
-    added = replace(panel, y=np.maximum(60 + swing + rng.normal(0, 25, panel.y.shape), 0.0), known=())
+    swing = 20 * np.sin(2 * np.pi * np.arange(panel.n_periods) / 7)
+    added = replace(panel, y=np.maximum(60 + swing + rng.normal(0, 40, panel.y.shape), 0.0), known=())
     added = replace(added, spec=added.spec.but(known=()))
     model = small(Boosting, space="backtest").fit(added, H)
     errors = {

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 from polars.testing import assert_frame_equal
 
-from foretail.core.errors import RegistryError, UsageError
+from foretail.core.errors import MissingExtraError, RegistryError, UsageError
 from foretail.models.families import make
-from foretail.registry.bundle import Bundle, bundle_digest, read_bundle, read_info, write_bundle
+from foretail.registry.bundle import Bundle, bundle_digest, load_model, read_bundle, read_info, save_model, write_bundle
 from foretail.registry.info import FamilyTree
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -55,6 +55,16 @@ def test_a_loaded_model_forecasts_the_same_bit_for_bit(folder: Path, bundle: Bun
     before = bundle.model.predict(bundle.panel, 7).y_hat
     read = read_bundle(folder)
     np.testing.assert_array_equal(read.model.predict(read.panel, 7).y_hat, before)
+
+
+def test_a_missing_package_is_told_and_not_taken_for_a_broken_bundle(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_model(tmp_path / "model", "prophet", make("prophet", engine="stan"))
+    assert vars(load_model(tmp_path / "model"))["options"].engine == "stan"
+    monkeypatch.setitem(sys.modules, "prophet", None)  # as if it were not installed
+    with pytest.raises(MissingExtraError, match=r"foretail\[prophet\]"):
+        load_model(tmp_path / "model")
 
 
 def test_a_family_of_the_table(tmp_path: Path, bundle: Bundle) -> None:
