@@ -18,7 +18,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import numpy.typing as npt
 
-from foretail.core.errors import UsageError, nearest
+from foretail.core.errors import UsageError
 from foretail.core.quantiles import quantile_column
 from foretail.features.asof import Plan
 from foretail.features.frame import Rows, forecast_rows, training_cutoffs, training_rows
@@ -28,6 +28,7 @@ from foretail.models.contract import Forecast, Forecaster, Tags
 from foretail.models.fallback import answered
 from foretail.models.heads import ALL_HEADS, INTERVAL_HEADS, filled_levels, with_quantiles
 from foretail.models.monotone import Monotone, check_monotone, constraints, monotone_plan, read_monotone
+from foretail.models.parameters import at_least, one_of, share_above_0
 from foretail.models.sample import Sample, row_weights, taken, with_base
 from foretail.panel.panel import Panel
 
@@ -108,15 +109,15 @@ class Trees(Forecaster):
         random_state: int,
         n_threads: int,
     ):
-        self.space = _one_of("space", space, _SPACES)
-        self.rounds = rounds
-        self.leaves = leaves
-        self.learning_rate = learning_rate
+        self.space = one_of(self.family, "space", space, _SPACES)
+        self.rounds = at_least(self.family, "rounds", rounds, 1)
+        self.leaves = at_least(self.family, "leaves", leaves, 2)
+        self.learning_rate = share_above_0(self.family, "learning_rate", learning_rate)
         self.objective = objective
         self.monotone = read_monotone(monotone)
-        self.early_stopping = early_stopping
-        self.heads = _one_of("heads", heads, _HEADS)
-        self.max_rows = max_rows
+        self.early_stopping = at_least(self.family, "early_stopping", early_stopping, 0)
+        self.heads = one_of(self.family, "heads", heads, _HEADS)
+        self.max_rows = at_least(self.family, "max_rows", max_rows, 1)
         self.random_state = random_state
         self.n_threads = n_threads
         _check_together(self.monotone, self.objective, self.heads)
@@ -351,12 +352,6 @@ def calm_threads() -> None:
     variable is read when a library is loaded, so call this before.
     """
     os.environ.setdefault("GOMP_SPINCOUNT", "3000")
-
-
-def _one_of(parameter: str, value: str, known: Sequence[str]) -> str:
-    if value not in known:
-        raise UsageError(f"unknown {parameter} {value!r}.\n  where: {parameter}\n  fix:   {nearest(str(value), known)}")
-    return value
 
 
 def _check_together(monotone: Mapping[str, int], objective: str, heads: str) -> None:

@@ -66,7 +66,7 @@ class XGBoost(Trees):
         objective: str = "auto",
         monotone: Monotone = None,
         early_stopping: int = 0,
-        heads: str = "none",
+        heads: str = "auto",
         max_rows: int = 600_000,
         xgboost: Mapping[str, Any] | None = None,
         random_state: int = 7,

@@ -293,9 +293,9 @@ def test_too_little_history_for_a_comparison_takes_the_usual_space() -> None:
 
 @BOTH
 def test_unknown_choices_are_refused(kind: type[Trees]) -> None:
-    with pytest.raises(UsageError, match=r"unknown space 'logs'.*\n.*\n.*did you mean 'log'"):
+    with pytest.raises(UsageError, match=r"knows no space 'logs'.*\n.*\n.*did you mean 'log'"):
         small(kind, space="logs")
-    with pytest.raises(UsageError, match=r"unknown heads 'quantiles'.*\n.*\n.*did you mean 'quantile'"):
+    with pytest.raises(UsageError, match=r"knows no heads 'quantiles'.*\n.*\n.*did you mean 'quantile'"):
         small(kind, heads="quantiles")
 
 
