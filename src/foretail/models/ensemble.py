@@ -70,7 +70,13 @@ class Ensemble(Forecaster):
 
     def save(self, folder: Path) -> None:
         """Write ``ensemble.json`` and a folder per member, in their order."""
-        (folder / "ensemble.json").write_text(json.dumps(self.mixture.to_dict()), encoding="utf-8")
+        stored = {
+            "mixture": self.mixture.to_dict(),
+            "params": self.params,
+            "random_state": self.random_state,
+            "n_threads": self.n_threads,
+        }
+        (folder / "ensemble.json").write_text(json.dumps(stored), encoding="utf-8")
         for position, member in enumerate(self.members_.values()):
             (folder / f"member-{position}").mkdir()
             member.save(folder / f"member-{position}")
@@ -78,7 +84,8 @@ class Ensemble(Forecaster):
     @classmethod
     def load(cls, folder: Path) -> Self:
         """Read what ``save`` wrote."""
-        model = cls(mixture=Mixture.from_dict(json.loads((folder / "ensemble.json").read_text(encoding="utf-8"))))
+        stored = json.loads((folder / "ensemble.json").read_text(encoding="utf-8"))
+        model = cls(**{**stored, "mixture": Mixture.from_dict(stored["mixture"])})
         model.members_ = {
             name: family_class(name).load(folder / f"member-{position}")
             for position, name in enumerate(model.mixture.members)
