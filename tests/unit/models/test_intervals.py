@@ -254,3 +254,30 @@ def test_a_model_that_learned_from_less_is_expected_to_err_less_with_more() -> N
         quantiles = conformal.quantiles(y_hat, size, non_negative=True)
         widths.append(float((quantiles[..., 1] - quantiles[..., 0]).mean()))
     assert widths[0] == pytest.approx(widths[1] * 0.5**0.25, rel=1e-6)
+
+
+def test_a_models_own_width_tells_where_it_is_less_sure():
+    rng = np.random.default_rng(12)
+    n, h = 400, 6
+    width = np.exp(rng.normal(0, 0.8, (n, h)))  # nothing else shows it: all series are of one size
+    size = Size(np.full(n, 10.0), np.full(n, 1.0))
+    y_hat = np.full((n, h), 10.0)
+
+    def window(width: np.ndarray | None) -> HeldBack:
+        y = y_hat + rng.normal(0, 1, (n, h)) * np.exp(rng.normal(0, 0.1, (n, h))) * spread / 2
+        return HeldBack(y, y_hat, np.zeros((n, h), dtype=bool), size, width=width)
+
+    spread = width
+    levels = (0.1, 0.9)
+    own = Conformal.fit([window(width), window(width)], levels, h)
+    blind = Conformal.fit([window(None), window(None)], levels, h)
+    assert own.kind == "own"
+    actual = window(width).y
+    losses = []
+    for conformal, told in ((own, width), (blind, None)):
+        q = conformal.quantiles(y_hat, size, told, non_negative=False)
+        assert ((actual >= q[..., 0]) & (actual <= q[..., 1])).mean() == pytest.approx(0.8, abs=0.03)
+        error = actual[..., None] - q
+        losses.append(np.maximum(np.array(levels) * error, (np.array(levels) - 1) * error).mean())
+    assert losses[0] < 0.97 * losses[1]
+    assert own.quantiles(y_hat, size, None, non_negative=False).shape == (n, h, 2)  # every series fell back
