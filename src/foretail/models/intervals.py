@@ -28,6 +28,7 @@ _N_GROUPS = 5  # groups of series by size; more split the scores too thinly on t
 _SERIES_PER_GROUP = 40
 _HALF_LIFE_HORIZONS = 1.0  # age, in horizons, at which a held-back error counts half
 _LEARNING = 0.25  # errors shrink with this power of the history learned from: windows see less of it than the last fit
+_SHIFT = 0.5  # share of the median error that is carried over: a bias of few windows is half chance
 _N_STEP_CELLS = 6  # errors grow smoothly with the step: a few cells and a line between them say it all
 _WINDOW = {
     "D": 56,
@@ -123,7 +124,11 @@ class Conformal:
 
     @classmethod
     def fit(cls, windows: Sequence[HeldBack], levels: Sequence[float], h: int) -> Self:
-        """Calibrate on held-back windows; the scale with the smallest pinball loss is taken.
+        """Calibrate on held-back windows.
+
+        Where every window holds the width of the model's own interval, the scale rests on it; otherwise the one with the
+        smallest pinball loss is taken.
+
 
         Parameters
         ----------
@@ -134,7 +139,7 @@ class Conformal:
         levels = tuple(levels)
         edges = _group_edges(windows)
         step_edges = np.unique(np.linspace(1, h + 1, min(_N_STEP_CELLS, h) + 1)[:-1].astype(np.int64))
-        kinds = ("forecast", _OWN) if all(window.width is not None for window in windows) else _SCALES
+        kinds = (_OWN,) if all(window.width is not None for window in windows) else _SCALES
         tables = {kind: _calibrate(windows, kind, levels, edges, step_edges, h) for kind in kinds}
         kind = min(kinds, key=lambda name: tables[name][1])
         return cls(levels, kind, edges, step_edges, tables[kind][0], h)
@@ -216,7 +221,9 @@ def _calibrate(
             chosen = np.flatnonzero(_enough(near & (group == j), near))
             if len(chosen):
                 chosen = chosen[np.argsort(score[chosen], kind="stable")]
-                table[i, j] = [conformal_quantile(score[chosen], level, weight[chosen]) for level in levels]
+                middle = conformal_quantile(score[chosen], 0.5, weight[chosen])
+                found = [conformal_quantile(score[chosen], level, weight[chosen]) for level in levels]
+                table[i, j] = np.array(found) - (1 - _SHIFT) * middle
             own = (cell == i) & (group == j)
             loss += _pinball(score[own], table[i, j], np.array(levels), scale[own])
     return table, loss

@@ -142,11 +142,11 @@ def test_windows_without_an_actual_leave_the_forecast_as_it_is() -> None:
         np.testing.assert_array_equal(quantiles, np.repeat(made.y_hat[..., None], 5, 2))
 
 
-def test_one_score_is_all_there_is() -> None:
+def test_one_score_is_all_there_is_and_half_of_a_bias_is_carried_over() -> None:
     size = Size(np.array([10.0]), np.array([1.0]))
     one = HeldBack(np.array([[12.0]]), np.array([[10.0]]), np.array([[False]]), size)
     conformal = Conformal.fit([one], (0.1, 0.5, 0.9), 1)
-    np.testing.assert_allclose(conformal.quantiles(np.array([[10.0]]), size, non_negative=True), [[[12.0, 12.0, 12.0]]])
+    np.testing.assert_allclose(conformal.quantiles(np.array([[10.0]]), size, non_negative=True), [[[11.0, 11.0, 11.0]]])
 
 
 def test_closed_periods_and_holes_are_no_scores() -> None:
