@@ -126,9 +126,8 @@ class Conformal:
     def fit(cls, windows: Sequence[HeldBack], levels: Sequence[float], h: int) -> Self:
         """Calibrate on held-back windows.
 
-        Where every window holds the width of the model's own interval, the scale rests on it; otherwise the one with the
-        smallest pinball loss is taken.
-
+        Where every window holds the width of the model's own interval, the scale rests on it; otherwise the one with
+        the smallest pinball loss is taken.
 
         Parameters
         ----------
