@@ -25,7 +25,7 @@ _PICKS = 10  # weights are multiples of a tenth before they are shrunk
 _NEAR_BEST = 1.25  # a member more than this much worse than the best one is never mixed in
 _SHRINK = 0.5  # weight of the plain mean of those near the best: few windows hide what happens once a year
 _BORROWED_CELLS = 500  # a segment with as many scored cells counts as much as all series together
-_POWERS = (2.0,)  # weights of a series fall with this power of its error
+_POWER = 2.0  # weights of a series fall with this power of its error
 _BORROWED_PERIODS = 30  # a series' own errors count as much as its segment's when it has this many
 _RICHER = 0.99  # share of the plain ensemble's error that a richer one may have at most
 _ALONE = 0.02  # share of the ensemble's error that a single family must save to be used alone, beyond noise
@@ -168,19 +168,16 @@ def _ways(segments: IntArray, n_parts: int, n_series: int) -> dict[str, _Way]:
         rows = [_shrunk(cells.of(cells.part == part), common) for part in range(n_parts)]
         return np.stack(rows)[None, :, :], np.zeros(n_series, dtype=np.int64)
 
-    def by_series(power: float) -> _Way:
-        def way(cells: _Cells) -> tuple[FloatArray, IntArray]:
-            weights = (_weights(cells) + _series_weights(cells, segments, n_series, power)) / 2
-            return weights[:, None, :], np.arange(n_series)
-
-        return way
+    def by_series(cells: _Cells) -> tuple[FloatArray, IntArray]:
+        weights = (_weights(cells) + _series_weights(cells, segments, n_series)) / 2
+        return weights[:, None, :], np.arange(n_series)
 
     ways: dict[str, _Way] = {"flat": _flat}
     if len(np.unique(segments)) > 1:
         ways["segment"] = by_segment
     if n_parts > 1:
         ways["steps"] = by_steps
-    return ways | {f"series^{power:g}": by_series(power) for power in _POWERS}
+    return ways | {"series": by_series}
 
 
 def _left_out(cells: _Cells, way: _Way) -> FloatArray:
@@ -227,7 +224,7 @@ def _shrunk(cells: _Cells, common: FloatArray) -> FloatArray:
     return share * _weights(cells) + (1 - share) * common if len(cells.y) else common
 
 
-def _series_weights(cells: _Cells, segments: IntArray, n_series: int, power: float) -> FloatArray:
+def _series_weights(cells: _Cells, segments: IntArray, n_series: int) -> FloatArray:
     """``[N, M]`` weights that fall with each series' own error, drawn to that of its segment."""
     error = np.abs(cells.forecasts - cells.y)
     n_segments = int(segments.max()) + 1
@@ -241,7 +238,7 @@ def _series_weights(cells: _Cells, segments: IntArray, n_series: int, power: flo
     relative = total / np.maximum(total.mean(0), 1e-300)
     drawn = (own + _BORROWED_PERIODS * level * relative[:, segments]) / (count + _BORROWED_PERIODS)
     drawn = np.maximum(drawn, 1e-9 * np.maximum(drawn.max(0), 1e-300))
-    strength = (drawn.min(0) / drawn) ** power
+    strength = (drawn.min(0) / drawn) ** _POWER
     return np.asarray((strength / strength.sum(0)).T)
 
 

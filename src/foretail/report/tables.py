@@ -10,7 +10,17 @@ import polars as pl
 
 from foretail.report.data import ReportData
 from foretail.report.segments import DEMAND, PATTERNS
-from foretail.report.wording import amount, decimal, duration, memory, metric_cells, percent, plural, signed_percent
+from foretail.report.wording import (
+    METRIC_HEADS,
+    amount,
+    decimal,
+    duration,
+    memory,
+    metric_cells,
+    percent,
+    plural,
+    signed_percent,
+)
 
 __all__ = [
     "TextTable",
@@ -53,20 +63,7 @@ class TextTable:
 
 def leaderboard_table(data: ReportData) -> TextTable:
     """Models, best first, with every metric over the outer windows."""
-    heads = (
-        "Model",
-        "WAPE",
-        "Bias",
-        "MASE",
-        "RMSSE",
-        "WQL",
-        "Cov. 80",
-        "Cov. 95",
-        "IS 95",
-        "Skill",
-        "Seconds",
-        "Failures",
-    )
+    heads = ("Model", *METRIC_HEADS, "Seconds", "Failures")
     rows = tuple(
         (row.model, *metric_cells(row.scores), decimal(row.seconds, 1), f"{sum(row.failures.values()):,}")
         for row in data.leaderboard.rows
@@ -79,19 +76,8 @@ def leaderboard_table(data: ReportData) -> TextTable:
 def window_table(data: ReportData) -> TextTable:
     """The chosen model and seasonal naive, window by window."""
     chosen, baseline = data.chosen, data.baseline
-    heads = (
-        "Forecast from",
-        "WAPE",
-        "Seasonal naive",
-        "Bias",
-        "MASE",
-        "RMSSE",
-        "WQL",
-        "Cov. 80",
-        "Cov. 95",
-        "IS 95",
-        "Skill",
-    )
+    first_head, *other_heads = METRIC_HEADS
+    heads = ("Forecast from", first_head, "Seasonal naive", *other_heads)
     rows = []
     for cutoff, scores in sorted(chosen.windows.items()):
         naive = baseline.windows.get(cutoff) if baseline else None

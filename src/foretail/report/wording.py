@@ -9,6 +9,7 @@ from typing import TypeGuard
 from foretail.backtest.result import Scores
 
 __all__ = [
+    "METRIC_HEADS",
     "amount",
     "decimal",
     "duration",
@@ -86,6 +87,9 @@ def _is_given(value: float | None) -> TypeGuard[float]:
 
 def _no_minus_zero(value: float, digits: int) -> float:
     return 0.0 if round(value, digits) == 0 else value
+
+
+METRIC_HEADS = ("WAPE", "Bias", "MASE", "RMSSE", "WQL", "Cov. 80", "Cov. 95", "IS 95", "Skill")  # of `metric_cells`
 
 
 def metric_cells(scores: Scores) -> tuple[str, ...]:
