@@ -53,7 +53,7 @@ _SPACES = ("auto", "log", "level", "backtest")
 _HEADS = ("auto", "none", "interval", "quantile")
 _TRIED_CUTOFFS = 3  # held-out cutoffs on which the spaces are compared, as far as a quarter of the history reaches
 _TRIED_ROWS = 150_000  # training rows of that comparison: enough to tell the spaces apart
-_HEAD_SHARE = 0.25  # of the rounds, for a quantile head: more of them overfit the tails and cost in proportion
+_HEAD_SHARE = 0.3  # of the rounds, for a quantile head: more of them overfit the tails and cost in proportion
 # objectives whose leaves are set to a quantile afterwards, past any constraint: LightGBM refuses them, XGBoost
 # breaks the constraint in silence
 _RENEWED = {"l1", "mae", "regression_l1", "mape", "quantile", "reg:absoluteerror", "reg:quantileerror"}
@@ -66,14 +66,16 @@ class Trees(Forecaster):
     ----------
     space : ``log``, ``level``, ``auto`` (logs unless many open days sold nothing) or ``backtest`` (the one with the
         smaller WAPE on the last held-out cutoffs, before the final fit).
-    rounds, leaves, learning_rate : size of the ensemble of trees.
+    rounds, leaves, learning_rate : size of an ensemble of trees.
+    bags : ensembles of the point forecast, grown from other seeds and averaged: what one of them learned by chance,
+        say from the only Christmas it saw, weighs less.
     objective : ``l2``, ``l1``, ``huber`` or a name of the library's own, on the difference from the base; ``auto`` is
         ``l2`` for days, otherwise ``l1``, or ``huber`` where a constraint must hold.
     monotone : known covariate -> -1 or 1, or ``price:-1;promo:1``: for one date, everything else equal, a higher value
         never sells more (-1) or less (1).
     early_stopping : rounds without gain on later targets after which growing stops; the trees are then grown again on
         all rows with the best number of rounds. 0 = off.
-    heads : trees for quantiles too, each with a quarter of the rounds: ``interval`` for two, ``quantile`` for seven,
+    heads : trees for quantiles too, each with a third of the rounds: ``interval`` for two, ``quantile`` for seven,
         ``none``; ``auto`` is ``interval``, or ``none`` where a constraint must hold.
     max_rows : training rows at most (a seeded sample).
     random_state : seed of the sample and of the trees.
@@ -81,8 +83,9 @@ class Trees(Forecaster):
 
     Attributes
     ----------
-    plan_ : decisions about the features. base_ : the linear base. booster_ : the trees; base and trees are None after
-    a fit on too little history. names_ : features of the trees, in their order. rounds_ : rounds of the point forecast.
+    plan_ : decisions about the features. base_ : the linear base. boosters_ : the trees, one booster per bag; there is
+    no base and no tree after a fit on too little history. names_ : features of the trees, in their order. rounds_ :
+    rounds of the point forecast.
     heads_ : quantile level -> trees.
 
     Raises
@@ -104,6 +107,7 @@ class Trees(Forecaster):
         objective: str,
         monotone: Monotone,
         early_stopping: int,
+        bags: int,
         heads: str,
         max_rows: int,
         random_state: int,
@@ -116,6 +120,7 @@ class Trees(Forecaster):
         self.objective = objective
         self.monotone = read_monotone(monotone)
         self.early_stopping = at_least(self.family, "early_stopping", early_stopping, 0)
+        self.bags = at_least(self.family, "bags", bags, 1)
         self.heads = one_of(self.family, "heads", heads, _HEADS)
         self.max_rows = at_least(self.family, "max_rows", max_rows, 1)
         self.random_state = random_state
@@ -130,7 +135,10 @@ class Trees(Forecaster):
 
     @abstractmethod
     def _grow(self, data: Any, objective: Mapping[str, Any], signs: list[int], rounds: int, valid: Any = None) -> Any:
-        """Trees; with ``valid`` growing stops after ``early_stopping`` rounds without gain there."""
+        """Trees; ``objective`` may hold another seed.
+
+        With ``valid`` growing stops after ``early_stopping`` rounds without gain there.
+        """
 
     @abstractmethod
     def _objective(self, name: str) -> dict[str, Any]:
@@ -173,7 +181,7 @@ class Trees(Forecaster):
         letter = panel.frequency.code[0]
         self.plan_ = monotone_plan(panel, Space(self._choose_space(panel, h)), self.monotone)
         self.base_: LinearBase | None = None
-        self.booster_: Any = None
+        self.boosters_: list[Any] = []
         self.heads_: dict[float, Any] = {}
         self.rounds_ = 0
         cutoffs = training_cutoffs(panel, h, _STRIDE[letter])
@@ -190,7 +198,10 @@ class Trees(Forecaster):
         self.base_ = fit_base(rows, weight, self.random_state)
         sample = self._sample(rows, weight, self.base_)
         data = self._data(sample)
-        self.booster_ = self._grow(data, objective, sample.signs, self.rounds_)
+        self.boosters_ = [
+            self._grow(data, objective | {"seed": self.random_state + bag}, sample.signs, self.rounds_)
+            for bag in range(self.bags)
+        ]
         rounds = max(1, round(_HEAD_SHARE * self.rounds_))
         self.heads_ = {
             level: self._grow(data, self._quantile(level), sample.signs, rounds) for level in self._head_levels()
@@ -253,13 +264,13 @@ class Trees(Forecaster):
         panel = panel.select(np.flatnonzero(panel.as_of(origins[0], 0).observed.any(1)))
         errors = {}
         for space in dict.fromkeys((usual, "log", "level")):
-            model = self._but(space=space, heads="none", max_rows=min(self.max_rows, _TRIED_ROWS))
+            model = self._but(space=space, bags=1, heads="none", max_rows=min(self.max_rows, _TRIED_ROWS))
             errors[space] = model._held_out_error(panel, h, origins)
         return min(errors, key=lambda space: errors[space])  # the usual one comes first and wins a tie
 
     def _held_out_error(self, panel: Panel, h: int, origins: Sequence[int]) -> float:
         """Absolute error over open observed periods, fitted once at the first origin; infinite where nothing can be."""
-        if not panel.n_series or self.fit(panel.as_of(origins[0], h), h).booster_ is None:
+        if not panel.n_series or not self.fit(panel.as_of(origins[0], h), h).boosters_:
             return float("inf")
         error = 0.0
         for origin in origins:
@@ -278,15 +289,19 @@ class Trees(Forecaster):
 
     def predict(self, panel: Panel, h: int) -> Forecast:
         """Base plus trees; series without a believable forecast get the last season and the reason."""
-        if self.booster_ is None or self.base_ is None:
+        if self.base_ is None:
             reasons = dict.fromkeys(range(panel.n_series), f"too little history for {self.family}")
             return answered(np.zeros((panel.n_series, h)), panel, reasons)
         rows = forecast_rows(panel, self.plan_, h)
         base = self.base_.predict(rows)
         x = with_base(rows, base)
-        y_hat = self._sales(rows, base + self._ask(self.booster_, x)).reshape(panel.n_series, h)
+        y_hat = self._sales(rows, base + self._mean(x)).reshape(panel.n_series, h)
         forecast = answered(y_hat, panel, _unbelievable(y_hat, panel, rows, self.family))
         return with_quantiles(forecast, self._quantiles(rows, base, x, h), panel) if self.heads_ else forecast
+
+    def _mean(self, x: Float32Array) -> FloatArray:
+        """``[R]`` mean of the bags."""
+        return sum((self._ask(booster, x) for booster in self.boosters_), np.zeros(len(x))) / len(self.boosters_)
 
     def _sales(self, rows: Rows, difference: FloatArray) -> FloatArray:
         """Differences from the reference, ``[R]``, as sales."""
@@ -302,9 +317,9 @@ class Trees(Forecaster):
 
     def importance(self) -> Sequence[tuple[str, float]]:
         """Share of the trees' gain per feature, largest first; features without any gain are left out."""
-        if self.booster_ is None:
+        if not self.boosters_:
             return ()
-        gain = self._gain(self.booster_)
+        gain = sum((self._gain(booster) for booster in self.boosters_), np.zeros(len(self.names_)))
         total = float(gain.sum())
         found = [(name, float(item) / total) for name, item in zip(self.names_, gain, strict=True) if item > 0]
         return tuple(sorted(found, key=lambda pair: (-pair[1], pair[0])))
@@ -312,7 +327,7 @@ class Trees(Forecaster):
     # on disk
 
     def save(self, folder: Path) -> None:
-        """Write ``<family>.json`` and, where there are trees, ``trees`` and ``trees_q10`` … in the library's format."""
+        """Write ``<family>.json`` and, in the library's format, ``trees``, ``trees_bag1`` … and ``trees_q10`` …"""
         stored = {
             "params": self._params(),
             "plan": self.plan_.to_dict(),
@@ -322,8 +337,8 @@ class Trees(Forecaster):
             "heads": list(self.heads_),
         }
         (folder / f"{self.family}.json").write_text(json.dumps(stored), encoding="utf-8")
-        if self.booster_ is not None:
-            self._write(self.booster_, self._file(folder))
+        for bag, booster in enumerate(self.boosters_):
+            self._write(booster, self._file(folder, bag))
         for level, booster in self.heads_.items():
             self._write(booster, self._file(folder, level))
 
@@ -335,14 +350,16 @@ class Trees(Forecaster):
         model.plan_ = Plan.from_dict(stored["plan"])
         model.names_ = tuple(stored["names"])
         model.base_ = None if stored["base"] is None else LinearBase.from_dict(stored["base"])
-        model.booster_ = None if model.base_ is None else model._read(model._file(folder))
+        bags = 0 if model.base_ is None else model.bags
+        model.boosters_ = [model._read(model._file(folder, bag)) for bag in range(bags)]
         model.rounds_ = stored.get("rounds", 0 if model.base_ is None else model.rounds)
         model.heads_ = {level: model._read(model._file(folder, level)) for level in stored.get("heads", ())}
         return model
 
-    def _file(self, folder: Path, level: float | None = None) -> Path:
-        head = "" if level is None else f"_{quantile_column(level)}"
-        return folder / f"trees{head}{self.suffix}"
+    def _file(self, folder: Path, which: int | float) -> Path:
+        """The file of a bag (an integer) or of a quantile head (its level)."""
+        name = quantile_column(which) if isinstance(which, float) else f"bag{which}" if which else ""
+        return folder / f"trees{'_' if name else ''}{name}{self.suffix}"
 
 
 def calm_threads() -> None:

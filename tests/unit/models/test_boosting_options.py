@@ -201,7 +201,7 @@ def test_validation_targets_lie_after_every_target_learned_from(monkeypatch: pyt
 def test_too_little_history_to_stop_early_grows_all_rounds(kind: type[Trees]) -> None:
     panel = shop(n=4, periods=22)
     model = small(kind, early_stopping=3).fit(panel, H)
-    assert model.booster_ is not None
+    assert model.boosters_
     assert model.rounds_ == 20
 
 

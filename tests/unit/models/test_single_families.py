@@ -188,7 +188,7 @@ def test_what_the_trees_use_is_named() -> None:
 def test_lightgbm_parameters_can_be_overridden_and_survive(tmp_path: Path) -> None:
     panel = panel_of(weekly_wave(12, 300))
     model = small(lightgbm={"min_data_in_leaf": 5}).fit(panel, 7)
-    assert "[min_data_in_leaf: 5]" in model.booster_.model_to_string()  # type: ignore[union-attr]
+    assert "[min_data_in_leaf: 5]" in model.boosters_[0].model_to_string()  # type: ignore[union-attr]
     model.save(tmp_path)
     loaded = Boosting.load(tmp_path)
     assert (loaded.lightgbm, loaded.rounds, loaded.n_threads) == ({"min_data_in_leaf": 5}, 20, 1)

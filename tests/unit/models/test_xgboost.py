@@ -31,7 +31,7 @@ def test_trees_are_kept_in_the_format_of_the_library(tmp_path: Path) -> None:
 def test_parameters_of_the_library_can_be_overridden_and_survive(tmp_path: Path) -> None:
     panel = panel_of(weekly_wave(12, 300))
     model = small(xgboost={"max_leaves": 2, "max_bin": 16}).fit(panel, 7)
-    trees = model.booster_.get_dump()
+    trees = model.boosters_[0].get_dump()
     assert max(tree.count("leaf") for tree in trees) <= 2
     model.save(tmp_path)
     assert XGBoost.load(tmp_path).xgboost == {"max_leaves": 2, "max_bin": 16}
