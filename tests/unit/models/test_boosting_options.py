@@ -205,6 +205,24 @@ def test_too_little_history_to_stop_early_grows_all_rounds(kind: type[Trees]) ->
     assert model.rounds_ == 20
 
 
+# bags
+
+
+@BOTH
+def test_bags_are_the_mean_of_single_ensembles_from_the_next_seeds(kind: type[Trees], tmp_path: Path) -> None:
+    panel = shop()
+    model = small(kind, bags=3, random_state=11, space="level", heads="none").fit(panel, H)
+    assert len(model.boosters_) == 3
+    x = np.random.default_rng(0).normal(size=(50, len(model.names_))).astype(np.float32)
+    each = [model._ask(booster, x) for booster in model.boosters_]
+    assert np.abs(each[0] - each[1]).max() > 0
+    np.testing.assert_allclose(model._mean(x), np.mean(each, axis=0), rtol=1e-12)
+    first = small(kind, bags=1, random_state=11, space="level", heads="none").fit(panel, H)
+    np.testing.assert_array_equal(first._mean(x), each[0])
+    model.save(tmp_path)
+    np.testing.assert_array_equal(kind.load(tmp_path)._mean(x), model._mean(x))
+
+
 # quantile heads
 
 
