@@ -259,8 +259,7 @@ def _scores(
     row, column = np.nonzero(used)
     group = np.searchsorted(edges, window.size.level[row], side="right")
     cell = np.searchsorted(step_edges, column + 1, side="right") - 1
-    # a model's own width falls by itself as it learns, and is half of its scale
-    learning = _LEARNING / 2 if kind == _OWN else _LEARNING
+    learning = 0.0 if kind == _OWN else _LEARNING  # a model's own width falls by itself as it learns
     score = (window.y - window.y_hat)[used] / scale[used] * window.history**learning
     weight = np.full(len(score), window.weight * 0.5 ** (window.age / half_life))
     return score, scale[used], group, cell, weight
