@@ -8,10 +8,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP_INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: help install demo test test-stack lint format clean lock
+.PHONY: help install demo test test-stack services-up services-down lint format clean lock
 
 help: ## this list
-	@grep -hE '^[a-z%-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z%-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
 
 $(BIN)/python:
 	@test -n "$(PYTHON)" || { echo "foretail needs Python 3.11 or later: install it, or make PYTHON=/path/to/python3" >&2; exit 1; }
@@ -35,8 +35,15 @@ demo: $(VENV)/.core ## the main job on two years of real invoices -> foretail-de
 test: $(VENV)/.all ## every test that runs from Python packages alone
 	$(BIN)/python -m pytest -n 2 --dist worksteal
 
-test-stack: $(VENV)/.all ## tests on real services (none yet)
-	@echo "no service is needed yet: nothing to start"
+test-stack: $(VENV)/.all ## tests on PostgreSQL, Redis and Ray; run as root it installs their Debian packages
+	$(BIN)/python -m scripts.services install
+	$(BIN)/python -m pytest tests/stack
+
+services-up: $(BIN)/python ## private services on loopback; prints the variables that say where they answer
+	@$(BIN)/python -m scripts.services up
+
+services-down: $(BIN)/python ## stop what services-up started, and delete what it held
+	@$(BIN)/python -m scripts.services down
 
 lint: $(VENV)/.all ## ruff, mypy, import-linter
 	$(BIN)/ruff check .

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from typing import Any
 import polars as pl
 import psutil
 
-__all__ = ["Job", "JobError", "run_foretail", "watch"]
+__all__ = ["Job", "JobError", "OverLimit", "run_foretail", "watch"]
 
 _EVERY_S = 0.1
 _GB = 1024**3
@@ -23,6 +24,10 @@ _GB = 1024**3
 
 class JobError(RuntimeError):
     """The command ended with another exit code than 0; the message ends with what it said."""
+
+
+class OverLimit(JobError):  # noqa: N818  (it is an answer more than an error)
+    """The command was ended because it took longer, or held more memory, than it was given."""
 
 
 @dataclass(frozen=True)
@@ -72,22 +77,34 @@ def run_foretail(arguments: Sequence[str], folder: Path) -> Job:
     return Job(out, seconds, peak_gb)
 
 
-def watch(command: Sequence[str], folder: Path) -> tuple[float, float]:
+def watch(
+    command: Sequence[str],
+    folder: Path,
+    limit_s: float = math.inf,
+    limit_gb: float = math.inf,
+    environment: Mapping[str, str] | None = None,
+) -> tuple[float, float]:
     """Wall seconds and peak GiB of a command run in ``folder``; its talk goes to ``folder/log.txt``.
+
+    Parameters
+    ----------
+    limit_s, limit_gb : what it may take; beyond that it is ended, with all that it started.
+    environment : added to this process's own.
 
     Raises
     ------
     JobError : an exit code other than 0.
+    OverLimit : it was ended; the message says at which limit.
     """
     log = folder / "log.txt"
     begun = time.perf_counter()
+    settings = {**os.environ, **(environment or {})}
     with log.open("wb") as talk:
-        process = subprocess.Popen(list(command), cwd=folder, stdout=talk, stderr=talk, env=dict(os.environ))
+        process = subprocess.Popen(list(command), cwd=folder, stdout=talk, stderr=talk, env=settings)
         try:
-            peak = _peak_until_end(process)
+            peak = _peak_until_end(process, begun + limit_s, limit_gb)
         except BaseException:
-            process.terminate()
-            process.wait()
+            _end(process)
             raise
     seconds = time.perf_counter() - begun
     if process.returncode:
@@ -96,16 +113,34 @@ def watch(command: Sequence[str], folder: Path) -> tuple[float, float]:
     return seconds, peak / _GB
 
 
-def _peak_until_end(process: subprocess.Popen[bytes]) -> int:
+def _peak_until_end(process: subprocess.Popen[bytes], until: float, limit_gb: float) -> int:
     tree = psutil.Process(process.pid)
     peak = 0
     while True:
         peak = max(peak, _resident(tree))
+        if peak > limit_gb * _GB:
+            raise OverLimit(f"over {limit_gb:g} GB")
+        if time.perf_counter() > until:
+            raise OverLimit("over the time limit")
         try:
             process.wait(_EVERY_S)
         except subprocess.TimeoutExpired:
             continue
         return peak
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End the process and its descendants."""
+    try:
+        family = psutil.Process(process.pid).children(recursive=True)
+    except psutil.NoSuchProcess:
+        family = []
+    for child in (process, *family):
+        try:
+            child.kill()
+        except psutil.NoSuchProcess:
+            continue
+    process.wait()
 
 
 def _resident(tree: psutil.Process) -> int:

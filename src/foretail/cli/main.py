@@ -32,6 +32,7 @@ _VERBS = {
     "forecast": "foretail.cli.forecasting:forecast",
     "leaderboard": "foretail.cli.versions:leaderboard",
     "models": "foretail.cli.versions:models",
+    "features": "foretail.cli.features:features",
     "doctor": "foretail.cli.doctor:doctor",
 }
 _INTERRUPTED = 130  # 128 + SIGINT, as shells have it

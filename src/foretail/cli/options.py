@@ -35,6 +35,8 @@ Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 _DURATION = re.compile(r"(?:(?P<h>\d+(?:\.\d+)?)h)?(?:(?P<m>\d+(?:\.\d+)?)m)?(?:(?P<s>\d+(?:\.\d+)?)s?)?", re.I)
 
+_AGE = re.compile(r"(?:(?P<d>\d+(?:\.\d+)?)(?:d|$))?(?:(?P<h>\d+(?:\.\d+)?)h)?", re.I)
+
 
 def comma_list(text: str) -> tuple[str, ...]:
     """Names between commas: ``store_id,dept_id``; an empty text is an empty list."""
@@ -63,6 +65,24 @@ def duration(text: str) -> float:
     if seconds <= 0:
         raise click.BadParameter(f"{text!r} is no length of time, e.g. 90s, 10m or 1h30m")
     return seconds
+
+
+def age(text: str) -> dt.timedelta:
+    """How old something may be: ``8d``, ``36h``, ``1d12h``; a bare number is days."""
+    match = _AGE.fullmatch(text.strip())
+    parts = {unit: float(number) for unit, number in match.groupdict().items() if number} if match else {}
+    if not parts:
+        raise click.BadParameter(f"{text!r} is no age, e.g. 8d, 36h or 1d12h")
+    return dt.timedelta(days=parts.get("d", 0.0), hours=parts.get("h", 0.0))
+
+
+def named_list(text: str) -> dict[str, str]:
+    """Names with values between commas: ``train=0.7,validation=0.3``."""
+    pairs = [item.partition("=") for item in comma_list(text)]
+    read = {name.strip(): value.strip() for name, _, value in pairs}
+    if not read or len(read) < len(pairs) or not all(name and value for name, value in read.items()):
+        raise click.BadParameter(f"{text!r} is no list of names with values, e.g. train=0.7,validation=0.3")
+    return read
 
 
 def day(text: str) -> dt.date:

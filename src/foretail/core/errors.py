@@ -6,14 +6,16 @@ ForetailError                 exit 1
 ├── ForecastError             exit 1   every family failed, or a model cannot be used here
 ├── RegistryError             exit 1   a version, alias or bundle that is not there or not whole
 │   └── PromotionRefused      exit 4   the gate said no
+├── ServiceError              exit 1   a database or a cluster does not answer, or went away
 └── MissingExtraError         exit 1   an optional package is not installed
 """
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 __all__ = [
     "DataError",
@@ -23,15 +25,20 @@ __all__ = [
     "Problem",
     "PromotionRefused",
     "RegistryError",
+    "ServiceError",
     "UsageError",
     "nearest",
 ]
 
 
 class ForetailError(Exception):
-    """Base of all errors that foretail raises on purpose."""
+    """Base of all errors that foretail raises on purpose; any of them comes back whole from another process."""
 
     exit_code = 1
+
+    def __reduce__(self) -> tuple[Callable[..., ForetailError], tuple[Any, ...]]:
+        """Rebuilt without the constructor: its parameters are not what an exception keeps in ``args``."""
+        return _rebuilt, (type(self), self.args, self.__dict__)
 
 
 class UsageError(ForetailError):
@@ -88,6 +95,10 @@ class PromotionRefused(RegistryError):  # noqa: N818  (it is an answer more than
     exit_code = 4
 
 
+class ServiceError(ForetailError):
+    """A service that foretail works on (a database, a cluster) does not answer, or went away in the middle."""
+
+
 class MissingExtraError(ForetailError):
     """An optional package is needed.
 
@@ -107,3 +118,9 @@ def nearest(name: str, known: Iterable[str]) -> str:
     close = difflib.get_close_matches(name, known, n=1)
     hint = f"did you mean {close[0]!r}? " if close else ""
     return f"{hint}known: {', '.join(known) or 'none'}"
+
+
+def _rebuilt(kind: type[ForetailError], arguments: tuple[Any, ...], state: dict[str, Any]) -> ForetailError:
+    error = kind.__new__(kind, *arguments)
+    error.__dict__.update(state)
+    return error

@@ -1,4 +1,4 @@
-"""Every feature, declared once: name, kind, what it is, how it is computed from an `AsOf`.
+"""Every feature of the training frame, declared once: name, kind, what it is, how it is computed from an `AsOf`.
 
 Kinds: ``as_of`` (one value per series), ``ahead`` (per series and date, known in advance), ``season`` (per series,
 cutoff and step), ``static``. A window always ends at the cutoff (`AsOf` holds nothing later). A name that comes from a
@@ -7,46 +7,19 @@ column stands behind a prefix of its own, so that no two features can share a na
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from functools import partial
 from itertools import chain
 
-import numpy as np
-import numpy.typing as npt
-
 from foretail.features import formulas as f
-from foretail.features.asof import AsOf
 from foretail.features.calendar import calendar_of
 from foretail.features.events import run_length, since, until
+from foretail.features.feature import Feature, Window
 from foretail.features.plan import Plan
 from foretail.features.spans import spans_of
 from foretail.panel.panel import Covariate, Panel
 
 __all__ = ["Feature", "catalogue"]
-
-
-@dataclass(frozen=True)
-class Feature:
-    """One declared feature.
-
-    Attributes
-    ----------
-    name : column of the training frame.
-    kind : ``as_of``, ``ahead``, ``season`` or ``static``.
-    about : what it is, for people.
-    compute : from an `AsOf` to ``[N]``, ``[H]`` as ``[1, H]``, or ``[N, H]``; differences are in the units of `AsOf`.
-    base : also a regressor of the linear base forecast.
-    is_category : codes without order.
-    """
-
-    name: str
-    kind: str
-    about: str
-    compute: Callable[[AsOf], npt.NDArray[np.floating]]
-    base: bool = False
-    is_category: bool = False
-
 
 _OF_THE_YEAR = ("month", "week_of_year", "day_of_year", "christmas_offset")
 
@@ -58,15 +31,25 @@ def catalogue(panel: Panel, plan: Plan) -> tuple[Feature, ...]:
 
 
 def _levels(panel: Panel, plan: Plan) -> Iterator[Feature]:  # noqa: ARG001
+    target = panel.spec.target
+    half_year, two_years = _last(spans_of(panel.frequency).recent[-2]), _last(2 * panel.frequency.year_length)
     for window in spans_of(panel.frequency).recent:
         about = f"mean of the last {window} against the reference"
-        yield Feature(f"recent_{window}", "as_of", about, partial(f.recent, window=window), base=True)
-    yield Feature("step", "ahead", "steps from the cutoff", f.steps)
-    yield Feature("reference", "season", "size of the reference, in logs", f.reference_size)
-    yield Feature("residual_std", "as_of", "spread around the cells", f.residual_std)
-    yield Feature("zero_share", "as_of", "share of open periods without sales", f.zero_share)
-    yield Feature("n_observed", "as_of", "observed periods, at most two years", f.n_observed)
-    yield Feature("last_sale_ago", "as_of", "periods since the last sale", f.last_sale_ago)
+        compute, looks = partial(f.recent, window=window), _last(window)
+        yield Feature(f"recent_{window}", "as_of", about, compute, base=True, window=looks, source=target)
+    yield Feature("step", "ahead", "steps from the cutoff", f.steps, source="calendar")
+    yield Feature("reference", "season", "size of the reference, in logs", f.reference_size, source=target)
+    about = "share of open periods without sales"
+    yield Feature("residual_std", "as_of", "spread around the cells", f.residual_std, window=half_year, source=target)
+    yield Feature("zero_share", "as_of", about, f.zero_share, window=half_year, source=target)
+    about = "observed periods, at most two years"
+    yield Feature("n_observed", "as_of", about, f.n_observed, window=two_years, source=target)
+    yield Feature("last_sale_ago", "as_of", "periods since the last sale", f.last_sale_ago, source=target)
+
+
+def _last(n: int) -> Window:
+    """The last n periods up to the cutoff, of which one at least is known."""
+    return Window(1, n, 1)
 
 
 def _cells(panel: Panel, plan: Plan) -> Iterator[Feature]:
@@ -122,7 +105,8 @@ def _calendar(panel: Panel, plan: Plan) -> Iterator[Feature]:
     for position, name in enumerate(names):
         if panel.frequency.is_daily and name in _OF_THE_YEAR and not plan.has_two_years:
             continue  # a date seen once is learned by heart, and comes again on top of the value of a year ago
-        yield Feature(name, "ahead", name.replace("_", " "), partial(f.calendar_value, position=position))
+        compute = partial(f.calendar_value, position=position)
+        yield Feature(name, "ahead", name.replace("_", " "), compute, source="calendar")
 
 
 def _known(panel: Panel, plan: Plan) -> Iterator[Feature]:
@@ -130,21 +114,22 @@ def _known(panel: Panel, plan: Plan) -> Iterator[Feature]:
     for item in panel.known:
         name, texts = item.name, _texts(item, plan)
         value = partial(f.known_value, name=name)
-        yield Feature(f"known_{name}", "ahead", name, value, is_category=len(texts) > 2)
+        yield Feature(f"known_{name}", "ahead", name, value, is_category=len(texts) > 2, source=name)
         if name in plan.flags:
             yield from _flag(name, cap)
         elif not texts:
             relative = partial(f.known_relative, name=name)
-            yield Feature(f"relative_{name}", "season", f"{name} against its mean of the last year", relative)
+            about = f"{name} against its mean of the last year"
+            yield Feature(f"relative_{name}", "season", about, relative, source=name)
 
 
 def _flag(name: str, cap: int) -> Iterator[Feature]:
     for prefix, distance in (("until", until), ("since", since), ("run", run_length)):
         compute = partial(f.known_distance, name=name, distance=distance, cap=cap)
-        yield Feature(f"{prefix}_{name}", "ahead", f"{name}: periods {prefix}", compute)
+        yield Feature(f"{prefix}_{name}", "ahead", f"{name}: periods {prefix}", compute, source=name)
     for prefix, shift in (("before", -1), ("after", 1)):
         compute = partial(f.known_neighbour, name=name, shift=shift)
-        yield Feature(f"{prefix}_{name}", "ahead", f"{name} one period {prefix}", compute)
+        yield Feature(f"{prefix}_{name}", "ahead", f"{name} one period {prefix}", compute, source=name)
 
 
 def _closed(panel: Panel, plan: Plan) -> Iterator[Feature]:
@@ -166,15 +151,18 @@ def _past(panel: Panel, plan: Plan) -> Iterator[Feature]:
     for item in panel.past:
         if not _texts(item, plan):
             compute = partial(f.past_ratio, name=item.name, short=short, long=long)
-            yield Feature(f"past_{item.name}", "as_of", f"{item.name}: last {short} against last {long}", compute)
+            about = f"{item.name}: last {short} against last {long}"
+            yield Feature(f"past_{item.name}", "as_of", about, compute, window=_last(long), source=item.name)
 
 
 def _static(panel: Panel, plan: Plan) -> Iterator[Feature]:
     for name in (*panel.spec.keys, *panel.spec.static):
         if name in plan.codes:
-            yield Feature(f"static_{name}", "static", name, partial(f.static_code, name=name), is_category=True)
+            compute = partial(f.static_code, name=name)
+            yield Feature(f"static_{name}", "static", name, compute, is_category=True, role="static", source=name)
         elif panel.series[name].dtype.is_numeric():
-            yield Feature(f"static_{name}", "static", name, partial(f.static_number, name=name))
+            compute = partial(f.static_number, name=name)
+            yield Feature(f"static_{name}", "static", name, compute, role="static", source=name)
 
 
 def _texts(item: Covariate, plan: Plan) -> tuple[str, ...]:

@@ -24,6 +24,7 @@ from foretail.sources.table import Table
 __all__ = ["LAYOUTS", "open_table"]
 
 LAYOUTS = ("walmart", "rossmann", "online-retail", "synthetic")
+_PRESET = "synthetic:"
 _ROOT = Path(__file__).resolve().parents[3]
 _READERS: dict[str, Callable[[Path], Table]] = {"walmart": read_walmart, "rossmann": read_rossmann}
 
@@ -42,7 +43,8 @@ def open_table(
     Parameters
     ----------
     table : a path or URL of CSV or Parquet; a spec file (``.toml``) that names it under ``table`` (and ``future``),
-        relative to itself; or a layout: ``walmart``, ``rossmann``, ``online-retail``, ``synthetic``.
+        relative to itself; or a layout: ``walmart``, ``rossmann``, ``online-retail``, ``synthetic``, where
+        ``synthetic:NAME`` is one of the named sizes of the synthetic world (see `PRESETS`).
     data : folder of the layouts, or of this layout; default ``$FORETAIL_DATA``. ``online-retail`` falls back to the
         extract in ``examples/online_retail``. For ``synthetic``: a JSON file with its configuration.
     spec : a spec file for a table that is given by its path.
@@ -57,7 +59,7 @@ def open_table(
     DataError : a table that cannot be read, columns that do not exist, nothing that can be guessed.
     """
     given = _with_country(given)
-    if table in LAYOUTS:
+    if table in LAYOUTS or table.startswith(_PRESET):
         result = _open_layout(table, data, said(given))
     elif table.lower().endswith(".toml"):
         location, ahead, values = _read_spec(Path(table))
@@ -132,8 +134,8 @@ def _name_of(location: str) -> str:
 
 
 def _open_layout(name: str, data: Path | None, given: Mapping[str, Any]) -> Table:
-    if name == "synthetic":
-        return _override(_open_synthetic(data), given)
+    if name == "synthetic" or name.startswith(_PRESET):
+        return _override(_open_synthetic(name, data), given)
     if name == "online-retail":
         table = read_online_retail(
             _online_retail_folder(data), freq=given.get("freq", "D"), horizon=given.get("horizon")
@@ -159,17 +161,26 @@ def _fields(spec: DatasetSpec) -> dict[str, Any]:
     return {name: getattr(spec, name) for name in spec.to_dict()}
 
 
-def _open_synthetic(data: Path | None) -> Table:
+def _open_synthetic(name: str, data: Path | None) -> Table:
+    """The world of a named size, or the default one, changed by what the JSON file says."""
     from foretail.sources.synthetic import synthetic_table
 
-    if data is None:
-        return synthetic_table(None)
+    config = {"preset": name.removeprefix(_PRESET)} if name.startswith(_PRESET) else {}
+    return synthetic_table(config if data is None else {**config, **_read_config(data)})
+
+
+def _read_config(path: Path) -> dict[str, Any]:
     try:
-        return synthetic_table(json.loads(Path(data).read_text(encoding="utf-8")))
+        config = json.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise DataError(
-            Problem(f"the configuration cannot be read: {error}", str(data), "give a JSON file, or leave --data out")
-        ) from error
+        raise _bad_config(path, f"the configuration cannot be read: {error}") from error
+    if not isinstance(config, dict):
+        raise _bad_config(path, "the configuration is not a JSON object")
+    return config
+
+
+def _bad_config(path: Path, what: str) -> DataError:
+    return DataError(Problem(what, str(path), "give a JSON file, or leave --data out"))
 
 
 def _folder(name: str, data: Path | None) -> Path:

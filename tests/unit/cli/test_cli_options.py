@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from foretail.cli.main import cli
-from foretail.cli.options import comma_list, day, duration, quantile_levels, request_from
+from foretail.cli.options import age, comma_list, day, duration, named_list, quantile_levels, request_from
 
 
 @pytest.mark.parametrize(
@@ -37,6 +37,27 @@ def test_what_is_no_duration_is_refused_with_an_example(text):
 @given(st.integers(0, 99), st.integers(0, 99), st.integers(1, 99))
 def test_parts_of_a_duration_add_up(hours, minutes, seconds):
     assert duration(f"{hours}h{minutes}m{seconds}s") == 3600 * hours + 60 * minutes + seconds
+
+
+@pytest.mark.parametrize(("text", "hours"), [("8d", 192), ("36h", 36), ("1d12h", 36), ("2", 48), (" 0.5D ", 12)])
+def test_ages(text, hours):
+    assert age(text) == dt.timedelta(hours=hours)
+
+
+@pytest.mark.parametrize("text", ["", "old", "8w", "-1d", "12h1d"])
+def test_what_is_no_age_is_refused_with_an_example(text):
+    with pytest.raises(click.BadParameter, match="1d12h"):
+        age(text)
+
+
+def test_named_values_are_read_in_their_order():
+    assert list(named_list("train=0.7, test = 0.3").items()) == [("train", "0.7"), ("test", "0.3")]
+
+
+@pytest.mark.parametrize("text", ["", "train", "train=", "=0.7", "train=0.7,train=0.3"])
+def test_what_is_no_list_of_named_values_is_refused_with_an_example(text):
+    with pytest.raises(click.BadParameter, match=r"train=0\.7,validation=0\.3"):
+        named_list(text)
 
 
 def test_lists_are_split_and_stripped():
@@ -101,8 +122,8 @@ def test_verbs_stand_in_reading_order(foretail):
     assert result.exit_code == 0
     assert result.stderr == ""
     listed = [line.split()[0] for line in result.stdout.split("Commands:")[1].splitlines() if line.strip()]
-    assert listed[:10] == [
-        "run", "init", "check", "backtest", "tune", "train", "forecast", "leaderboard", "models", "doctor",
+    assert listed[:11] == [
+        "run", "init", "check", "backtest", "tune", "train", "forecast", "leaderboard", "models", "features", "doctor",
     ]  # fmt: skip
     assert "..." not in result.stdout.split("Commands:")[1]
 

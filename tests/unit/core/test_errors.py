@@ -1,5 +1,7 @@
 """The error tree: exit codes, three-part messages, every problem at once."""
 
+import pickle
+
 import pytest
 
 from foretail.core import errors
@@ -11,6 +13,7 @@ from foretail.core.errors import (
     Problem,
     PromotionRefused,
     RegistryError,
+    ServiceError,
     UsageError,
     nearest,
 )
@@ -25,6 +28,7 @@ from foretail.core.errors import (
         (ForecastError, 1),
         (RegistryError, 1),
         (PromotionRefused, 4),
+        (ServiceError, 1),
         (MissingExtraError, 1),
     ],
 )
@@ -59,6 +63,15 @@ def test_a_data_error_tells_every_problem():
 
 def test_a_missing_package_says_how_to_get_it():
     assert "pip install 'foretail[s3]'" in str(MissingExtraError("s3fs", "s3"))
+
+
+@pytest.mark.parametrize(
+    "error",
+    [DataError([Problem("a", "b", "c"), Problem("d", "e", "f")]), MissingExtraError("s3fs", "s3"), UsageError("no")],
+)
+def test_an_error_comes_back_whole_from_another_process(error):
+    back = pickle.loads(pickle.dumps(error))
+    assert (type(back), str(back), vars(back)) == (type(error), str(error), vars(error))
 
 
 def test_nearest_lists_the_known_and_proposes_one():

@@ -184,3 +184,22 @@ def test_csv_and_parquet_open_the_same(sales: Path) -> None:
     assert_frame_equal(again.frame, table.frame)
     assert again.spec == table.spec
     assert isinstance(again.spec, DatasetSpec)
+
+
+def test_a_named_size_of_the_synthetic_world_opens_by_its_name(tmp_path: Path) -> None:
+    table = open_table("synthetic:weekly-5k", horizon=3)
+    assert (len(table.frame), table.spec.horizon) == (5_200, 3)
+    config = tmp_path / "world.json"
+    config.write_text('{"weeks": 30}')
+    assert len(open_table("synthetic:weekly-5k", data=config).frame) == 1_500
+    for name in ("synthetic:weekly-6k", "synthetic:"):
+        with pytest.raises(UsageError, match="unknown preset"):
+            open_table(name)
+
+
+@pytest.mark.parametrize(("text", "what"), [("[1]", "not a JSON object"), ("{", "cannot be read")])
+def test_a_bad_description_of_the_synthetic_world_is_refused(tmp_path: Path, text: str, what: str) -> None:
+    config = tmp_path / "world.json"
+    config.write_text(text)
+    with pytest.raises(DataError, match=what):
+        open_table("synthetic", data=config)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import datetime as dt
+import math
+from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
 
 from foretail.core.errors import UsageError
-from foretail.sources.synthetic import SyntheticConfig, SyntheticWorld, generate, synthetic_table
+from foretail.sources.synthetic import PRESETS, SyntheticConfig, SyntheticWorld, generate, synthetic_table
 
 BIG = SyntheticConfig(stores=20, products=20, periods=400, seed=11)
 
@@ -43,6 +45,52 @@ def test_the_weekly_world_has_the_columns_of_a_weekly_chain() -> None:
     assert table.frame.select("store_id", "dept_id").n_unique() == 24
     assert (table.frame["date"].dt.weekday() == 5).all()
     assert table.frame["weekly_sales"].min() >= 0
+
+
+@pytest.mark.parametrize(
+    ("preset", "stores", "departments", "weeks", "rows"),
+    [("weekly-5k", 10, 5, 104, 5_200), ("weekly-65k", 45, 14, 104, 65_520), ("weekly-425k", 45, 66, 143, 424_710)],
+)
+def test_named_sizes_are_exact_and_complete(preset: str, stores: int, departments: int, weeks: int, rows: int) -> None:
+    table = synthetic_table({"preset": preset})
+    frame = table.frame
+    assert len(frame) == rows
+    assert (frame["store_id"].n_unique(), frame["dept_id"].n_unique()) == (stores, departments)
+    lengths = frame.group_by("store_id", "dept_id").agg(n=pl.col("date").n_unique())
+    assert len(lengths) == stores * departments
+    assert lengths["n"].unique().to_list() == [weeks]
+    assert frame.null_count().sum_horizontal().item() == 0
+    assert table.future is not None
+    assert len(table.future) == stores * departments * table.spec.horizon
+    per_store = frame.group_by("store_id").agg(pl.col(table.spec.static).n_unique())
+    assert (per_store.select(table.spec.static).max_horizontal() == 1).all()
+
+
+def test_named_sizes_can_be_changed() -> None:
+    table = synthetic_table({"preset": "weekly-5k", "weeks": 20, "seed": 3, "restated_share": 0.1})
+    assert table.frame["date"].n_unique() == 20
+    assert table.spec.recorded == "recorded"
+    assert set(PRESETS) == {"weekly-5k", "weekly-65k", "weekly-425k"}
+
+
+def test_weather_and_economy_do_not_move_demand() -> None:
+    """Between two stores, what a price explains is the whole difference; nothing is left for any other column."""
+    world = generate(
+        SyntheticConfig.from_dict(
+            {"stores": 2, "departments": 30, "weeks": 120, "trend": 0.0, "promo_share": 0.0, "opening_share": 0.0}
+        )
+    )
+    cell = ["store_id", "dept_id", "date"]
+    noise = ["temperature", "fuel_price", "cpi", "unemployment", "markdown_1", "markdown_5"]
+    joined = world.truth.join(world.frame.select(*cell, "price", *noise), on=cell)
+    first, second = (joined.filter(pl.col("store_id") == store) for store in (1, 2))
+    pairs = first.join(second, on=["dept_id", "date"], suffix="_2").with_columns(
+        gap=(pl.col("expected") / pl.col("expected_2")).log(), price_gap=(pl.col("price") / pl.col("price_2")).log()
+    )
+    left = pairs.group_by("dept_id", "price_gap").agg(pl.col("gap").std(ddof=0))["gap"]
+    assert left.max() < 1e-9
+    for name in noise:
+        assert (pairs[name] - pairs[f"{name}_2"]).std() > 0.1
 
 
 def test_the_daily_world_is_described_by_its_spec(world: SyntheticWorld) -> None:
@@ -172,8 +220,18 @@ def test_holidays_are_on_their_dates(year: int) -> None:
         ({"freq": "MS"}, "freq = 'MS'"),
         ({"start_date": "soon"}, "synthetic world"),
         ({"weeks": "many"}, "synthetic world"),
+        ({"preset": "weekly-66k"}, "unknown preset 'weekly-66k'"),
+        ({"preset": 65}, "unknown preset 65"),
     ],
 )
 def test_impossible_worlds(config: dict[str, object], message: str) -> None:
     with pytest.raises(UsageError, match=message):
         synthetic_table(config)
+
+
+def test_the_documentation_tells_every_named_size() -> None:
+    text = (Path(__file__).parents[3] / "docs" / "command-line.md").read_text(encoding="utf-8")
+    for name, config in PRESETS.items():
+        sizes = [config[key] for key in ("stores", "departments", "weeks")]
+        said = " x ".join(map(str, sizes))
+        assert f"| `synthetic:{name}` | {said} | {math.prod(sizes):,} |" in text

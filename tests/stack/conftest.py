@@ -1,0 +1,107 @@
+"""Real services for these tests: started once, on loopback, in private folders, and ended by their own pids."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+from scripts.services.postgres import Postgres
+from scripts.services.redis import Redis
+
+os.environ.setdefault("FEAST_USAGE", "False")
+sys.path.insert(0, str(Path(__file__).parent))
+from stack_store import World, make_world, tell_registry
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A PostgreSQL that every test shares; a test that writes makes a database of its own (`database`)."""
+    service = Postgres(dies_with_parent=True, is_durable=False)
+    try:
+        service.start()
+        yield service
+    finally:
+        service.remove()
+
+
+@pytest.fixture
+def database(postgres: Postgres, request: pytest.FixtureRequest) -> str:
+    """URL of an empty database."""
+    return postgres.create(f"t{abs(hash(request.node.nodeid)):x}")
+
+
+@pytest.fixture
+def own_postgres() -> Iterator[Postgres]:
+    """A PostgreSQL that the test may kill."""
+    service = Postgres(dies_with_parent=True, is_durable=False)
+    try:
+        service.start()
+        yield service
+    finally:
+        service.remove()
+
+
+@pytest.fixture(scope="session")
+def redis() -> Iterator[Redis]:
+    service = Redis(dies_with_parent=True)
+    try:
+        service.start()
+        yield service
+    finally:
+        service.remove()
+
+
+@pytest.fixture
+def urls(database: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """An empty database for registry and online store, told as the shipped settings want it."""
+    tell_registry(database, monkeypatch)
+    monkeypatch.setenv("FORETAIL_ONLINE_URL", database)
+    return database
+
+
+@pytest.fixture
+def own_urls(own_postgres: Postgres, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The same in a server that the test may kill."""
+    tell_registry(own_postgres.url, monkeypatch)
+    monkeypatch.setenv("FORETAIL_ONLINE_URL", own_postgres.url)
+    return own_postgres.url
+
+
+@pytest.fixture(scope="session")
+def world(tmp_path_factory: pytest.TempPathFactory) -> World:
+    return make_world(tmp_path_factory.mktemp("rows"))
+
+
+@pytest.fixture(scope="session")
+def ray_node() -> dict[str, Any]:
+    """What each node of the cluster has."""
+    return {"node_ip_address": "127.0.0.2", "num_cpus": 1, "object_store_memory": 200 << 20}
+
+
+@pytest.fixture(scope="session")
+def ray_cluster(ray_node: dict[str, Any]) -> Iterator[Any]:
+    """A Ray of two nodes with one core each; this process attaches to its head."""
+    import ray
+    from ray.cluster_utils import Cluster
+
+    temporary = Path(tempfile.mkdtemp(prefix="ft-"))  # short: socket paths have a limit
+    head = {**ray_node, "include_dashboard": False, "temp_dir": str(temporary)}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(Path(__file__).parent))  # workers find the jobs of the tests
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        cluster = Cluster(initialize_head=True, head_node_args=head)
+        try:
+            cluster.add_node(**ray_node)
+            yield cluster
+        finally:
+            ray.shutdown()
+            cluster.shutdown()
+            with suppress(OSError):
+                shutil.rmtree(temporary)
