@@ -87,14 +87,12 @@ class FileRows:
         return self.source.n_rows()
 
     def span(self) -> tuple[int | None, int | None]:
-        first: int | None = None
-        last: int | None = None
+        ends: list[int] = []
         for batch in self.source.batches(Columns(((self.time, self.time),))):
             time = with_time(_zoned(batch, self.time), self.time)[TIME].drop_nulls()
             if len(time):
-                low, high = int(time.min()), int(time.max())  # type: ignore[arg-type]
-                first, last = min(low, first or low), max(high, last or high)
-        return first, last
+                ends += [time.min(), time.max()]  # type: ignore[list-item]
+        return (min(ends), max(ends)) if ends else (None, None)
 
     def frame(self) -> pl.DataFrame:
         return _zoned(self.source.read(Columns(None)), self.time)

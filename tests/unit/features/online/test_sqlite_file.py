@@ -2,60 +2,71 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
+import resource
 import signal
 import sqlite3
-import subprocess
-import sys
+from collections.abc import Iterator
+from multiprocessing.connection import Connection
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
 import pytest
 
-from foretail.features.online.errors import OnlineStoreError
-from foretail.features.online.sqlite import SqliteBackend
-
-WRITER = """
-import resource, sys
-from pathlib import Path
-import numpy as np, pyarrow as pa
-from foretail.core.errors import ForetailError
 from foretail.features.online.backend import RowBatch, Write
+from foretail.features.online.errors import OnlineStoreError
 from foretail.features.online.rows import Column, RowSchema
 from foretail.features.online.sqlite import SqliteBackend
 
-path, day, n, what = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
-schema = RowSchema((Column("note", "STRING"),))
-
-def batches():
-    for start in range(0, n, 1000):
-        keys = pa.array([f"{i:06}".encode() for i in range(start, start + 1000)], pa.large_binary())
-        rows = schema.encode_batch(pa.RecordBatch.from_pydict({"note": [f"{day}" * 500] * 1000}))
-        times = np.full(1000, day, dtype=np.int64)
-        yield RowBatch(keys, rows, times, times)
-        if what == "hang":
-            print("inside", flush=True)
-            sys.stdin.read()
-
-if what == "small disk":
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1_500_000, 1_500_000))
-try:
-    SqliteBackend(path).write(Write("shop", "notes", schema), batches())
-except ForetailError as error:
-    sys.exit(f"{type(error).__name__}: {error}")
-"""
+SCHEMA = RowSchema((Column("note", "STRING"),))
+FORK = multiprocessing.get_context("fork")  # a child has all modules at once
 
 
-def start(path: Path, day: int, n: int, what: str = "write") -> subprocess.Popen[str]:
-    command = [sys.executable, "-c", WRITER, str(path), str(day), str(n), what]
-    return subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=dict(os.environ)
-    )
+def batches(day: int, n: int) -> list[RowBatch]:
+    """n rows of about half a kilobyte, a thousand at a time."""
+    times = np.full(1000, day, dtype=np.int64)
+    rows = SCHEMA.encode_batch(pa.RecordBatch.from_pydict({"note": [f"{day}" * 500] * 1000}))
+    keys = [[f"{i:06}".encode() for i in range(start, start + 1000)] for start in range(0, n, 1000)]
+    return [RowBatch(pa.array(names, pa.large_binary()), rows, times, times) for names in keys]
 
 
-def run(path: Path, day: int, n: int, what: str = "write") -> tuple[int, str]:
-    with start(path, day, n, what) as process:
-        _, said = process.communicate(timeout=120)
-        return process.returncode, said
+def work(path: Path, day: int, rows: list[RowBatch], what: str, line: Connection) -> None:
+    """What a child does: write, on a disk without space or until it is killed."""
+
+    def handed_over() -> Iterator[RowBatch]:
+        for batch in rows:
+            yield batch
+            if what == "hang":
+                line.send("inside")
+                line.recv()
+
+    if what == "small disk":
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1_500_000, 1_500_000))
+    try:
+        SqliteBackend(path).write(Write("shop", "notes", SCHEMA), handed_over())
+        line.send("")
+    except OnlineStoreError as error:
+        line.send(str(error))
+
+
+def start(path: Path, day: int, n: int, what: str) -> tuple[multiprocessing.process.BaseProcess, Connection]:
+    here, there = FORK.Pipe()
+    child = FORK.Process(target=work, args=(path, day, batches(day, n), what, there))
+    child.start()
+    there.close()
+    return child, here
+
+
+def run(path: Path, day: int, n: int, what: str = "write") -> str:
+    """What a child said at its end: nothing, or its error."""
+    child, line = start(path, day, n, what)
+    with line:
+        said: str = line.recv()
+    child.join(60)
+    assert child.exitcode == 0
+    return said
 
 
 def contents(path: Path) -> tuple[list[tuple[object, ...]], list[tuple[object, ...]]]:
@@ -69,27 +80,26 @@ def contents(path: Path) -> tuple[list[tuple[object, ...]], list[tuple[object, .
 
 def test_a_disk_that_is_full_is_said_and_changes_nothing(tmp_path: Path) -> None:
     path = tmp_path / "online.db"
-    assert run(path, 1, 1000) == (0, "")
-    code, said = run(path, 2, 4000, "small disk")
-    assert code == 1
-    assert said.startswith("OnlineStoreError: notes cannot be stored: ")
+    assert run(path, 1, 1000) == ""
+    said = run(path, 2, 4000, "small disk")
+    assert said.startswith("notes cannot be stored: ")
     assert f"where: {path}" in said
     assert "free space where the database is" in said
     assert contents(path) == ([(1, 1000)], [(1000, 1)])
-    assert run(path, 2, 4000) == (0, "")
+    assert run(path, 2, 4000) == ""
     assert contents(path) == ([(2, 4000)], [(4000, 2)])
 
 
 def test_a_writer_that_is_killed_changes_nothing(tmp_path: Path) -> None:
     path = tmp_path / "online.db"
-    assert run(path, 1, 1000) == (0, "")
-    with start(path, 2, 3000, "hang") as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "inside\n"
-        os.kill(process.pid, signal.SIGKILL)
-        process.wait()
+    assert run(path, 1, 1000) == ""
+    child, line = start(path, 2, 3000, "hang")
+    with line:
+        assert line.recv() == "inside"
+        os.kill(child.pid or 0, signal.SIGKILL)
+        child.join(60)
     assert contents(path) == ([(1, 1000)], [(1000, 1)])
-    assert run(path, 2, 3000) == (0, "")
+    assert run(path, 2, 3000) == ""
     assert contents(path) == ([(2, 3000)], [(3000, 2)])
 
 
