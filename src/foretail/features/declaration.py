@@ -219,12 +219,12 @@ def _holidays(spec: DatasetSpec) -> Iterator[Feature]:
     if column is None and spec.country is None:
         return
     source = column or f"public holidays of {spec.country}"
-    flag, limits = partial(m.is_holiday, name=column), Limits(0.05, 0.0, 1.0)
+    flag, limits = partial(m.is_holiday, name=column), Limits(0.1, 0.0, 1.0)
     yield _ahead("is_holiday", f"1 where the {noun} holds a holiday", flag, limits, source)
     reach = holiday_reach(spec)
     about = f"days to the next holiday, 0 on one; where there is none in {reach} {noun}s, their days"
     days, longest = partial(m.days_to_holiday, name=column), reach * _MOST_DAYS[spec.frequency.code[0]]
-    yield _ahead("days_to_holiday", about, days, Limits(0.05, 0.0, longest), source)
+    yield _ahead("days_to_holiday", about, days, Limits(0.1, 0.0, longest), source)
 
 
 def _holiday_of(spec: DatasetSpec) -> str | None:

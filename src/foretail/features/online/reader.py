@@ -289,14 +289,21 @@ def _derive(
 
 
 def _transform(view: Any, inputs: dict[str, list[Any]], n_rows: int) -> Mapping[str, Any]:
+    """What the view's function makes of columns.
+
+    A Python function is called as Feast's ``transform_dict`` calls it (which checks the type of every argument at a cost
+    of half a read): once for all rows, or row by row where the view is a singleton.
+    """
     if not n_rows:
         return {feature.name: [] for feature in view.features}
     if view.mode != "python":
         table = view.transform_arrow(pa.table(inputs))
         return {name: table.column(name).to_pylist() for name in table.column_names}
+    function = view.feature_transformation
     if not view.singleton:
-        return dict(view.transform_dict(inputs))
-    rows = [view.transform_dict({name: [column[i]] for name, column in inputs.items()}) for i in range(n_rows)]
+        made: Mapping[str, Any] = function.transform(inputs)
+        return made
+    rows = [function.transform_singleton({name: [column[i]] for name, column in inputs.items()}) for i in range(n_rows)]
     return {feature.name: [row[feature.name] for row in rows] for feature in view.features}
 
 

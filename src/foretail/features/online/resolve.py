@@ -102,7 +102,8 @@ def resolve(store: FeatureStore, service: FeatureService | str, full_feature_nam
 
     Raises
     ------
-    UsageError : the service or a feature does not exist, or two features would share a name.
+    UsageError : the service or a feature does not exist, two features would share a name, or an on-demand view
+        aggregates.
     """
     service = _service(store, service) if isinstance(service, str) else service
     stored: dict[str, _Wanted] = {}
@@ -191,10 +192,16 @@ def _refuse_unknown(view: str, features: Iterable[str], schema: RowSchema) -> No
 def _derived(
     view: OnDemandFeatureView, projection: Any, keys: tuple[str, ...], names: dict[str, tuple[str, str]]
 ) -> DerivedView:
+    if view.aggregations:
+        raise UsageError(
+            f"on-demand view {view.name} aggregates.\n  where: the feature service\n"
+            "  fix:   read it with Feast's get_online_features"
+        )
     inputs = {
-        feature.name: (_label(source), feature.name)
+        name: (_label(source), feature.name)
         for source in view.source_feature_view_projections.values()
         for feature in source.features
+        for name in _input_names(view, source.name, feature.name)
     }
     request = tuple(field.name for source in view.source_request_sources.values() for field in source.schema)
     types = {field.name: field.dtype.to_value_type().name for field in view.features}
@@ -212,3 +219,8 @@ def _kinds(
     for view in stored:
         kinds |= dict(zip(view.asked, view.codec.kinds, strict=True))
     return kinds
+
+
+def _input_names(view: OnDemandFeatureView, source: str, feature: str) -> tuple[str, ...]:
+    """A Python function may call its inputs ``feature`` or ``view__feature``; for other modes Feast adds the latter."""
+    return (feature, f"{source}__{feature}") if view.mode == "python" else (feature,)
