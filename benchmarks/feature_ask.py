@@ -28,6 +28,7 @@ LIMIT_S, LIMIT_GB = 120.0, 10.0
 _ROOT = Path(__file__).resolve().parents[1]
 _PACKAGE = "ibis-framework[duckdb]>=10"
 _STORE_OF_ENVIRONMENT = "duckdb"
+_OF_MANY_PROCESSES = ("ray",)
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,8 @@ class Asked:
     Attributes
     ----------
     answer : None where there is none.
-    peak_gb : of the whole tree of processes: the larger of what was sampled and the job's own high-water mark, GiB.
+    peak_gb : the job's own high-water mark, GiB; for a store that works in processes of its own, what was sampled of
+        the whole tree.
     why : why there is no answer, e.g. ``over the time limit``; "" where there is one.
     """
 
@@ -76,7 +78,7 @@ def _ask(job: Job, limit_s: float, limit_gb: float, folder: Path) -> Asked:
         print(str(failed)[-1500:], file=sys.stderr, flush=True)
         return Asked(None, why=f"failed: {str(failed).strip().splitlines()[-1][:90]}")
     found = Answer(**json.loads(answer.read_text(encoding="utf-8")))
-    return Asked(found, max(sampled, found.peak_gb))
+    return Asked(found, sampled if job.store in _OF_MANY_PROCESSES else found.peak_gb or sampled)
 
 
 def environment(folder: Path = ENVIRONMENT) -> Path:

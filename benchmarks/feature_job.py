@@ -28,10 +28,11 @@ from benchmarks.feature_world import ROW, Size, World, declaration, week
 if TYPE_CHECKING:
     from feast import FeatureService, FeatureStore
 
-__all__ = ["Answer", "Job", "checksum", "main", "run"]
+__all__ = ["MANY_ROWS", "Answer", "Job", "checksum", "main", "run"]
 
 _STATUS = Path("/proc/self/status")
-_ONE_ROW, _MANY_ROWS, _ROWS = 3_000, 300, 100
+MANY_ROWS = 300
+_ONE_ROW, _ROWS = 3_000, 100
 _SEED = 11
 _PLAIN = ("duckdb", "dask")  # stores that want a view to be one file
 
@@ -80,7 +81,8 @@ class Answer:
     seconds : of each repetition. cpu : the same, processor seconds of this process and its threads.
     rows : rows of the result.
     checksum : per feature, a number that differs when a value or its row does; empty where nothing is compared.
-    peak_gb : high-water mark of the process's resident memory, GiB; 0 where the system does not tell.
+    peak_gb : high-water mark of the process's resident memory at the end of what is timed, GiB; 0 where the system
+        does not tell.
     """
 
     seconds: list[float]
@@ -92,24 +94,22 @@ class Answer:
 
 def run(job: Job, folder: Path) -> Answer:
     """Do it, with files of its own in ``folder``."""
-    return replace(WORKS[job.work](job, folder), peak_gb=_peak_gb())
+    return WORKS[job.work](job, folder)
 
 
 def checksum(table: pa.Table) -> dict[str, float]:
-    """Per feature the sum of value x weight of the entity row, whatever the order; texts count by their length + code.
+    """Per feature the sum of value x weight of the entity row, whatever the order of the rows.
 
-    A missing value counts as -1, so that it cannot be taken for 0.
+    Texts count by a number of their own, and a missing value as -1, so that it cannot be taken for 0.
     """
-    frame = pl.DataFrame(table)
-    weight = (pl.col(ROW).cast(pl.Int64) % 1_009 + 1).cast(pl.Float64)
+    weight = pl.Series(table[ROW]).cast(pl.Int64) % 1_009 + 1
     names = [item.name for view in declaration().views if not view.on_demand for item in view.features]
-    sums = [(_number(frame.schema[name], name) * weight).sum().alias(name) for name in names if name in frame.columns]
-    return dict(frame.select(sums).row(0, named=True))
+    columns = (pl.Series(name, table[name]) for name in names if name in table.column_names)  # one at a time: memory
+    return {column.name: float((_number(column) * weight).sum()) for column in columns}
 
 
-def _number(dtype: pl.DataType, name: str) -> pl.Expr:
-    column = pl.col(name)
-    if dtype in (pl.String, pl.Categorical):
+def _number(column: pl.Series) -> pl.Series:
+    if column.dtype in (pl.String, pl.Categorical):
         column = column.cast(pl.String).replace_strict({"A": 1.0, "B": 2.0, "C": 3.0}, default=None)
     return column.cast(pl.Float64).fill_nan(None).fill_null(-1.0)
 
@@ -123,7 +123,7 @@ def _timed(work: Callable[[], Any], repeats: int) -> tuple[Answer, Any]:
         result = work()
         seconds.append(time.perf_counter() - begun)
         cpu.append(time.process_time() - spent)
-    return Answer(seconds, cpu), result
+    return Answer(seconds, cpu, peak_gb=_peak_gb()), result
 
 
 def _historical(job: Job, folder: Path) -> Answer:
@@ -183,7 +183,7 @@ def _online(job: Job, folder: Path) -> Answer:
             "store_id": int(drawn.integers(1, job.size.stores + 1)),
             "dept_id": int(drawn.integers(1, job.size.departments + 1)),
         }
-        for _ in range(_ONE_ROW + _MANY_ROWS * _ROWS)
+        for _ in range(_ONE_ROW + MANY_ROWS * _ROWS)
     ]
     single = [[key] for key in keys[:_ONE_ROW]]
     many = [keys[at : at + _ROWS] for at in range(_ONE_ROW, len(keys), _ROWS)]

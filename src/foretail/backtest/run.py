@@ -98,6 +98,28 @@ class Backtest:
     levels: tuple[float, ...]
     mixture: Mixture | None = None
 
+    def alone(self, model: str, panel: Panel, h: int) -> Backtest:
+        """The same backtest with another model as the chosen one, whatever it was worth: the gate decides on that.
+
+        Raises
+        ------
+        ForecastError : the model failed.
+        """
+        if model not in self.results[0].forecasts or not np.isfinite(self.leaderboard.row(model).scores.wape):
+            failures = ", ".join(self.leaderboard.row(model).failures)
+            raise ForecastError(f"{model} failed.\n  where: the backtest: {failures}\n  fix:   another family")
+        rows = tuple(replace(row, chosen=row.model == model) for row in self.leaderboard.rows)
+        frame = self.frame if model == self.chosen else self.frame.clear()
+        return replace(
+            self,
+            leaderboard=replace(self.leaderboard, rows=rows),
+            chosen=model,
+            weights={model: 1.0},
+            intervals=_intervals(panel, h, self.results, model, self.levels),
+            frame=frame,
+            mixture=None,
+        )
+
     def wape_of(self, weights: Mapping[str, float]) -> dict[str, float]:
         """WAPE per outer window of any mix of the families that took part, keyed like the gate's windows."""
         return {
@@ -191,14 +213,20 @@ def _conclude(
         leaderboard=_leaderboard(results, families, evaluations, inner, chosen, weights),
         chosen=chosen,
         weights=weights if chosen == ENSEMBLE else {chosen: 1.0},
-        intervals=Conformal.fit(
-            [result.held_back(chosen, panel.n_periods, _whole_year(panel, h)) for result in results], levels, h
-        ),
+        intervals=_intervals(panel, h, results, chosen, levels),
         frame=_frame(panel, _of_role(results, "outer"), evaluations[chosen], chosen),
         results=results,
         levels=levels,
         mixture=selection.mixture if chosen == ENSEMBLE else None,
     )
+
+
+def _intervals(
+    panel: Panel, h: int, results: Sequence[WindowResult], model: str, levels: tuple[float, ...]
+) -> Conformal:
+    """Calibrated on every window, for forecasts from the end of the panel."""
+    year = _whole_year(panel, h)
+    return Conformal.fit([result.held_back(model, panel.n_periods, year) for result in results], levels, h)
 
 
 def _selection(

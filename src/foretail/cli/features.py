@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import click
 
 from foretail.cli.door import Door
-from foretail.cli.options import Decorator, age, day, home_option, json_option, named_list, request_from, table_options
+from foretail.cli.options import (
+    Decorator,
+    age,
+    day,
+    home_option,
+    json_option,
+    key_words,
+    named_list,
+    request_from,
+    table_options,
+)
 from foretail.cli.show import show_json, text_table
 from foretail.core.errors import UsageError
 
@@ -222,7 +231,11 @@ def get(
     from foretail.pipelines.features import read_features
 
     settings = door.settings(home)
-    wanted = _one_key(keys) if file is None else file
+    wanted: dict[str, list[str]] | str
+    if file is None:
+        wanted = {name: [value] for name, value in key_words(keys, "features get", "or --keys FILE").items()}
+    else:
+        wanted = file
     frame = read_features(wanted, settings, repo=repo, service=service, max_age=max_age)
     if as_json:
         show_json(frame.to_dicts())
@@ -253,17 +266,3 @@ def serve(door: Door, /, port: int, repo: Path | None, home: Path | None, as_jso
         show_json({"url": url, "health": f"{url}/health", "features": f"{url}/get-online-features"})
     click.echo(f"next: POST {url}/get-online-features; {url}/health says when it answers; Ctrl-C ends it", err=True)
     serve_features(door.settings(home), repo=repo, port=port)
-
-
-def _one_key(words: Iterable[str]) -> dict[str, list[str]]:
-    """The key of ``--store_id 1 --dept_id=3``, values as text."""
-    left = [part for word in words for part in (word.split("=", 1) if word.startswith("--") else [word])]
-    names, values = left[::2], left[1::2]
-    odd = next((name for name in names if not name.startswith("--")), None)
-    if odd is not None or len(names) != len(values):
-        found = odd or left[-1]
-        raise UsageError(
-            f"not a key with its value: {found!r}.\n  where: features get\n"
-            "  fix:   --store_id 1 --dept_id 3, or --keys FILE"
-        )
-    return {name.removeprefix("--"): [value] for name, value in zip(names, values, strict=True)}

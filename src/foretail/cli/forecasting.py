@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
 import click
 
 from foretail.cli.door import Door
+from foretail.cli.elsewhere import place_from, place_options, train_elsewhere
 from foretail.cli.options import home_option, job_options, json_option, out_option, request_from
 from foretail.cli.show import show_json, text_table
 
@@ -68,6 +70,8 @@ def backtest(
 
 
 @click.command()
+@click.option("--nproc", type=click.IntRange(min=1), metavar="N", help="Processes that train the neural family (DDP).")
+@place_options
 @job_options
 def train(
     door: Door, /, out: Path, home: Path | None, data: Path | None, workers: int | None, as_json: bool, **given: Any
@@ -75,20 +79,31 @@ def train(
     """Select, fit and register a model; the gate decides on it.
 
     The model that a backtest on TABLE selects becomes a version; it is champion if it beats the present champion and
-    seasonal naive on the same windows.
+    seasonal naive on the same windows. With --models neural --nproc N the networks train in N processes.
     """
+    from foretail.pipelines.torchrun import Nodes
     from foretail.pipelines.train import train_request
 
     settings = door.settings(home, data, workers)
+    place = place_from(given)
     request = request_from({**given, "data": data})
+    if place:
+        train_elsewhere(request, out, settings, place, nproc=given.get("nproc"), as_json=as_json)
+        return
+    nodes = Nodes.of(os.environ, given["nproc"])
     with door.progress() as progress:
-        result = train_request(request, out, settings, progress)
+        if nodes is None:
+            result = train_request(request, out, settings, progress)
+        else:
+            from foretail.pipelines.distributed import train_distributed
+
+            result = train_distributed(request, out, settings, progress, nodes)
     if as_json:
         show_json(result)
     else:
         rows = [(key, _short(value)) for key, value in result.items() if key != "gate"]
         click.echo(text_table(("what", "value"), rows))
-        click.echo(f"\n{result['gate']}")
+        click.echo(f"\n{result['gate']}" if "gate" in result else "")
     click.echo("next: foretail models list, then foretail forecast MODEL", err=True)
 
 

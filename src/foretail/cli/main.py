@@ -30,9 +30,11 @@ _VERBS = {
     "tune": "foretail.cli.tuning:tune",
     "train": "foretail.cli.forecasting:train",
     "forecast": "foretail.cli.forecasting:forecast",
+    "explain": "foretail.cli.explain:explain",
     "leaderboard": "foretail.cli.versions:leaderboard",
     "models": "foretail.cli.versions:models",
     "features": "foretail.cli.features:features",
+    "serve": "foretail.cli.serve:serve",
     "doctor": "foretail.cli.doctor:doctor",
 }
 _INTERRUPTED = 130  # 128 + SIGINT, as shells have it

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import datetime as dt
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from foretail.core.errors import UsageError
 from foretail.core.quantiles import DEFAULT_QUANTILES, check_quantiles
 
 if TYPE_CHECKING:
@@ -19,9 +20,11 @@ if TYPE_CHECKING:
 __all__ = [
     "budget_option",
     "data_option",
+    "day",
     "home_option",
     "job_options",
     "json_option",
+    "key_words",
     "model_options",
     "models_option",
     "out_option",
@@ -83,6 +86,24 @@ def named_list(text: str) -> dict[str, str]:
     if not read or len(read) < len(pairs) or not all(name and value for name, value in read.items()):
         raise click.BadParameter(f"{text!r} is no list of names with values, e.g. train=0.7,validation=0.3")
     return read
+
+
+def key_words(words: Iterable[str], verb: str, otherwise: str) -> dict[str, str]:
+    """The key of ``--store_id 1 --dept_id=3``, values as text; ``otherwise`` ends the advice of the error.
+
+    Raises
+    ------
+    UsageError : words that are no names with a value each.
+    """
+    left = [part for word in words for part in (word.split("=", 1) if word.startswith("--") else [word])]
+    names, values = left[::2], left[1::2]
+    odd = next((name for name in names if not name.startswith("--")), None)
+    if odd is not None or len(names) != len(values):
+        raise UsageError(
+            f"not a key with its value: {odd or left[-1]!r}.\n  where: {verb}\n"
+            f"  fix:   --store_id 1 --dept_id 3, {otherwise}"
+        )
+    return {name.removeprefix("--"): value for name, value in zip(names, values, strict=True)}
 
 
 def day(text: str) -> dt.date:

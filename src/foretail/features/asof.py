@@ -6,6 +6,7 @@ from that end, so that one which sees its own target cannot be written.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
 
@@ -22,10 +23,11 @@ from foretail.features.spans import spans_of
 from foretail.features.yearly import aligned_year_ago, year_lag
 from foretail.panel.panel import Covariate, Panel
 
-__all__ = ["AsOf", "Plan", "plan_features"]
+__all__ = ["AsOf", "Plan", "plan_features", "reaching"]
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
+BoolArray = npt.NDArray[np.bool_]
 
 # a residual beyond this (in logs: a factor of 4.5; in levels: ten times the size of the series) is cut: one wild
 # day, or a single stray sale, would move every mean it falls into
@@ -48,7 +50,7 @@ class AsOf:
     """
 
     def __init__(self, panel: Panel, plan: Plan, h: int):
-        self.panel = _coded(_reaching(panel, h), plan)
+        self.panel = _coded(reaching(panel, h), plan)
         self.plan = plan
         self.h = h
         self.known = panel.n_periods
@@ -98,6 +100,13 @@ class AsOf:
     def reference(self) -> FloatArray:
         """``[N, H]`` what every other value is compared with: the cell's effect over the longest window."""
         return self.cell_effect(self.cell_windows[0])
+
+    def weekless(self, window: int) -> FloatArray:
+        """``[N, H]`` `cell_effect` averaged over the places of the short season, the flags as they are at each target."""
+        effects = self._cell_effects[0][self.cell_windows.index(window)]
+        n_flags = self.plan.cells.n_cells // self.plan.cells.n_phases
+        means = effects.reshape(len(effects), self.plan.cells.n_phases, n_flags).mean(axis=1)
+        return np.take_along_axis(means, self.cell % n_flags, 1)
 
     @cached_property
     def residual(self) -> FloatArray:
@@ -165,20 +174,30 @@ class AsOf:
     @cached_property
     def profile(self) -> FloatArray:
         """``[N, H]`` seasonal profile forecast against the reference, in units; NaN for days, or without a year."""
-        frequency = self.panel.frequency
-        if frequency.is_daily:
+        if self.panel.frequency.is_daily:
             return np.full((self.panel.n_series, self.h), np.nan)
+        return (self._profile_level - self.reference) / self.unit[:, None]
+
+    @cached_property
+    def _profile_level(self) -> FloatArray:
+        """``[N, H]`` seasonal profile forecast in model space; it rests on the history alone."""
         y = np.where(self.panel.closed[:, : self.known], np.nan, self.panel.y)
-        groups = self.group(self.plan.profile_group)
+        groups, frequency = self.group(self.plan.profile_group), self.panel.frequency
         found = seasonal_profile(y, groups, frequency, self.calendar.days, self.steps, self.plan.profile_options)
-        z = self.cube.space.forward(found, self.cube.scale)
-        return (z - self.reference) / self.unit[:, None]
+        return self.cube.space.forward(found, self.cube.scale)
 
     # groups of series
 
+    @cached_property
+    def _groups(self) -> dict[str, IntArray]:
+        return {}
+
     def group(self, name: str) -> IntArray:
         """``[N]`` codes of a key or static column ("" = all series together)."""
-        return group_codes(self.panel, name) if name else np.zeros(self.panel.n_series, dtype=np.int64)
+        if name not in self._groups:
+            n = self.panel.n_series
+            self._groups[name] = group_codes(self.panel, name) if name else np.zeros(n, dtype=np.int64)
+        return self._groups[name]
 
     @cached_property
     def _group_sums(self) -> dict[str, Sums]:
@@ -190,8 +209,91 @@ class AsOf:
             self._group_sums[name] = Sums(_group_means(self.residual, self.group(name)))
         return self._group_sums[name]
 
+    # some series under another future
 
-def _reaching(panel: Panel, h: int) -> Panel:
+    def only(self, rows: IntArray, ahead: Sequence[Covariate] = (), closed: BoolArray | None = None) -> AsOf:
+        """The state of some series, for which something else is known of the future.
+
+        What rests on the history (levels of groups, effects over all series, shapes of the year) is that of the whole
+        panel, so every feature is bit for bit what it would be had the whole panel been made with the other future.
+
+        Parameters
+        ----------
+        rows : ``[n]`` of the panel. ahead : known covariates with other values, float32 ``[n, H]`` after the cutoff.
+        closed : bool ``[n, H]``; as it was when None.
+        """
+        return _Part(self, rows, ahead, closed)
+
+
+class _Part(AsOf):
+    """Some series of a whole: the history is theirs by reference, only what hangs on the future is computed."""
+
+    def __init__(self, whole: AsOf, rows: IntArray, ahead: Sequence[Covariate], closed: BoolArray | None):
+        self._whole, self._rows = whole, rows
+        self.panel = _with_future(replace(whole.panel, revisions=None).select(rows), ahead, closed)
+        self.plan, self.h, self.known, self.steps, self.target = (
+            whole.plan,
+            whole.h,
+            whole.known,
+            whole.steps,
+            whole.target,
+        )
+        self.cube = replace(whole.cube, panel=self.panel, scale=whole.cube.scale[rows], z=whole.cube.z[rows])
+        self.windows, self.cell_windows, self.year_reach = whole.windows, whole.cell_windows, whole.year_reach
+
+    @cached_property
+    def calendar(self) -> Calendar:
+        return self._whole.calendar
+
+    @cached_property
+    def _cell_effects(self) -> tuple[list[FloatArray], list[IntArray]]:
+        effects, counts = self._whole._cell_effects
+        return [item[self._rows] for item in effects], [item[self._rows] for item in counts]
+
+    @cached_property
+    def residual(self) -> FloatArray:
+        return self._whole.residual[self._rows]
+
+    @cached_property
+    def residual_sums(self) -> Sums:
+        return self._whole.residual_sums.only(self._rows)
+
+    @cached_property
+    def residual_std(self) -> FloatArray:
+        return self._whole.residual_std[self._rows]
+
+    @cached_property
+    def aligned(self) -> FloatArray:
+        return self._whole.aligned[self._rows]
+
+    @cached_property
+    def _profile_level(self) -> FloatArray:
+        return self._whole._profile_level[self._rows]
+
+    def group(self, name: str) -> IntArray:
+        return self._whole.group(name)[self._rows]
+
+    def group_sums(self, name: str) -> Sums:
+        return self._whole.group_sums(name)
+
+
+def _with_future(panel: Panel, ahead: Sequence[Covariate], closed: BoolArray | None) -> Panel:
+    """A panel with other values after its end; texts are told in the panel's own codes."""
+    t, codes = panel.n_periods, {item.name: item.categories for item in panel.known}
+    other = {item.name: _recoded(item, codes[item.name]) for item in ahead}
+    known = tuple(
+        replace(
+            item, values=np.concatenate([item.values[:, :t], _recoded(other[item.name], item.categories).values], 1)
+        )
+        if item.name in other
+        else item
+        for item in panel.known
+    )
+    shut = panel.closed if closed is None else np.concatenate([panel.closed[:, :t], closed], 1)
+    return replace(panel, known=known, closed=shut)
+
+
+def reaching(panel: Panel, h: int) -> Panel:
     """What was published at the panel's end, with exactly h future columns.
 
     What is not known of the future is missing, and nobody is known to be shut. Sales stay as the panel tells them: it

@@ -34,6 +34,12 @@ class Sums:
         np.cumsum(np.where(finite, values, 0.0), axis=1, out=self.total[:, 1:])
         np.cumsum(finite, axis=1, out=self.count[:, 1:])
 
+    def only(self, rows: IntArray) -> Sums:
+        """The sums of some rows."""
+        part = object.__new__(Sums)
+        part.total, part.count = self.total[rows], self.count[rows]
+        return part
+
     def mean(self, first: IntArray | int, end: IntArray | int, known: int) -> FloatArray:
         """Mean over columns ``first`` to ``end`` (exclusive), nothing at or after column ``known``.
 

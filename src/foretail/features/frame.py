@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,9 +11,9 @@ import numpy.typing as npt
 from foretail.features.asof import AsOf
 from foretail.features.catalogue import Feature, catalogue
 from foretail.features.plan import Plan
-from foretail.panel.panel import Panel
+from foretail.panel.panel import Covariate, Panel
 
-__all__ = ["Rows", "forecast_rows", "training_cutoffs", "training_rows"]
+__all__ = ["Outlook", "Rows", "forecast_rows", "rows_of", "training_cutoffs", "training_rows"]
 
 FloatArray = npt.NDArray[np.float64]
 Float32Array = npt.NDArray[np.float32]
@@ -98,17 +98,67 @@ def training_rows(panel: Panel, plan: Plan, h: int, cutoffs: IntArray, max_rows:
 
 def forecast_rows(panel: Panel, plan: Plan, h: int) -> Rows:
     """Rows of every series and step from the end of the panel, closed days included (R = N x H)."""
-    wanted = np.ones((panel.n_series, h), dtype=np.bool_)
-    return _gather(AsOf(panel, plan, h), wanted, None)
+    return Outlook.of(panel, plan, h).rows()
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """What a forecast rests on, kept so that single series can be asked again under another future.
+
+    Attributes
+    ----------
+    asof : the state at the end of the panel. features : of the rows, in their order.
+    lasting : by name, ``[N]`` the features that rest on the history alone.
+    """
+
+    asof: AsOf
+    features: tuple[Feature, ...]
+    lasting: Mapping[str, npt.NDArray[np.floating]]
+
+    @classmethod
+    def of(cls, panel: Panel, plan: Plan, h: int) -> Outlook:
+        """At the end of a panel, h steps ahead."""
+        asof = AsOf(panel, plan, h)
+        features = catalogue(asof.panel, plan)
+        lasting = [feature for feature in features if feature.kind in ("as_of", "static")]
+        return cls(asof, features, {feature.name: np.asarray(feature.compute(asof)) for feature in lasting})
+
+    @property
+    def panel(self) -> Panel:
+        """The panel, with exactly h future periods."""
+        return self.asof.panel
+
+    @property
+    def h(self) -> int:
+        """Steps ahead."""
+        return self.asof.h
+
+    def rows(self) -> Rows:
+        """Rows of every series and step, closed days included (R = N x H)."""
+        wanted = np.ones((self.panel.n_series, self.h), dtype=np.bool_)
+        return _gather(self.asof, wanted, None, self.features, self.lasting)
+
+    def only(
+        self, rows: IntArray, ahead: Sequence[Covariate] = (), closed: npt.NDArray[np.bool_] | None = None
+    ) -> Outlook:
+        """The outlook of some series, for which something else is known of the future (see `AsOf.only`)."""
+        lasting = {name: values[rows] for name, values in self.lasting.items()}
+        return Outlook(self.asof.only(rows, ahead, closed), self.features, lasting)
 
 
 def _no_rows(panel: Panel, plan: Plan, h: int) -> Rows:
     return _gather(AsOf(panel, plan, h), np.zeros((panel.n_series, h), dtype=np.bool_), None)
 
 
-def _gather(asof: AsOf, wanted: BoolArray, y: FloatArray | None) -> Rows:
+def _gather(
+    asof: AsOf,
+    wanted: BoolArray,
+    y: FloatArray | None,
+    features: tuple[Feature, ...] = (),
+    lasting: Mapping[str, npt.NDArray[np.floating]] | None = None,
+) -> Rows:
     series, position = np.nonzero(wanted)
-    features = catalogue(asof.panel, asof.plan)
+    features = features or catalogue(asof.panel, asof.plan)
     reference = asof.reference[series, position]
     unit, scale = asof.unit[series], asof.cube.scale[series]
     target = np.full(len(series), np.nan)
@@ -116,7 +166,7 @@ def _gather(asof: AsOf, wanted: BoolArray, y: FloatArray | None) -> Rows:
         target = (asof.cube.space.forward(y[series, position], scale) - reference) / unit
     return Rows(
         features=features,
-        x=_matrix(asof, features, series, position),
+        x=_matrix(asof, features, series, position, lasting or {}),
         series=series,
         step=asof.steps[position],
         cutoff=np.full(len(series), asof.known - 1),
@@ -127,12 +177,23 @@ def _gather(asof: AsOf, wanted: BoolArray, y: FloatArray | None) -> Rows:
     )
 
 
-def _matrix(asof: AsOf, features: Sequence[Feature], series: IntArray, position: IntArray) -> Float32Array:
-    """The features of the chosen cells, float32 ``[R, F]``; what float32 cannot hold is infinite."""
+def _matrix(
+    asof: AsOf,
+    features: Sequence[Feature],
+    series: IntArray,
+    position: IntArray,
+    made: Mapping[str, npt.NDArray[np.floating]],
+) -> Float32Array:
+    """The features of the chosen cells, float32 ``[R, F]``; what float32 cannot hold is infinite.
+
+    Parameters
+    ----------
+    made : features that need not be computed, by name.
+    """
     x = np.empty((len(series), len(features)), dtype=np.float32)
     with np.errstate(over="ignore"):
         for column, feature in enumerate(features):
-            value = np.asarray(feature.compute(asof))
+            value = made[feature.name] if feature.name in made else np.asarray(feature.compute(asof))
             if value.ndim == 1:
                 x[:, column] = value[series]
             elif value.shape[0] == 1:

@@ -14,7 +14,7 @@ from foretail.core.columns import UNIQUE_ID
 from foretail.forecasts.likeness import Effects, attribute_codes, attribute_weights, fit_effects, likeness
 from foretail.panel.panel import Covariate, Panel
 
-__all__ = ["ENOUGH", "Borrowed", "Cold", "borrowed", "cold_answers", "own_periods", "widened"]
+__all__ = ["ENOUGH", "Borrowed", "Cold", "borrowed", "cold_answers", "own_periods", "shut_values", "widened"]
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -64,7 +64,7 @@ class Cold:
         if panel.n_series:
             shut[:, : ahead.shape[1]] |= ahead.all(0)
         for item in self.known:
-            shut |= np.isin(item.values[:, t : t + h], _shut_values(panel, item.name))
+            shut |= np.isin(item.values[:, t : t + h], shut_values(panel, item.name))
         return shut
 
 
@@ -377,7 +377,7 @@ def _ahead(values: npt.NDArray[np.float32], t: int, h: int) -> npt.NDArray[np.fl
     return wide
 
 
-def _shut_values(panel: Panel, name: str) -> FloatArray:
+def shut_values(panel: Panel, name: str) -> FloatArray:
     """Values of a known covariate with which the series of the panel are always closed."""
     item = next((item for item in panel.known if item.name == name), None)
     if item is None or not panel.closed.any():

@@ -19,7 +19,7 @@ from foretail.forecasts.cold import Cold, cold_answers
 from foretail.models.contract import Forecast
 from foretail.panel.panel import Panel
 
-__all__ = ["NO_HISTORY", "forecast_frame", "user_frame"]
+__all__ = ["NO_HISTORY", "forecast_frame", "source_of", "user_frame", "within_rules"]
 
 NO_HISTORY = "fallback:no history"  # the source of a series that was never observed
 
@@ -64,7 +64,7 @@ def forecast_frame(
     _check_requested(panel, requested, unseen.series, n_steps=values.shape[1])
     closed = np.concatenate([_closed(panel, values.shape[1]), unseen.closed(panel, values.shape[1])])
     values = np.concatenate([values, cold_answers(panel, values, levels, unseen)])
-    values = _within_rules(values, closed, panel.spec)
+    values = within_rules(values, closed, panel.spec)
     sources = pl.Series([*_sources(panel, forecast), *[NO_HISTORY] * unseen.series.height], dtype=pl.String)
     row = _positions(requested, [*panel.unique_ids, *unseen.series[UNIQUE_ID].to_list()])
     answers = values[row, requested[STEP].to_numpy().astype(np.int64) - 1]
@@ -205,7 +205,8 @@ def _closed(panel: Panel, h: int) -> npt.NDArray[np.bool_]:
     return closed
 
 
-def _within_rules(values: FloatArray, closed: npt.NDArray[np.bool_], spec: DatasetSpec) -> FloatArray:
+def within_rules(values: FloatArray, closed: npt.NDArray[np.bool_], spec: DatasetSpec) -> FloatArray:
+    """Values ``[N, H, 1 + Q]`` that no model can break, in place: ascending quantiles, nothing below 0, closed is 0."""
     values[:, :, 1:] = np.sort(values[:, :, 1:], axis=2)
     if spec.non_negative:
         np.maximum(values, 0.0, out=values)
@@ -214,5 +215,9 @@ def _within_rules(values: FloatArray, closed: npt.NDArray[np.bool_], spec: Datas
 
 
 def _sources(panel: Panel, forecast: Forecast) -> list[str]:
-    reasons = forecast.reasons
-    return [f"fallback:{reasons[row]}" if row in reasons else "model" for row in range(panel.n_series)]
+    return [source_of(forecast, row) for row in range(panel.n_series)]
+
+
+def source_of(forecast: Forecast, row: int) -> str:
+    """Who answered a series: ``model``, or ``fallback:<why>``."""
+    return f"fallback:{forecast.reasons[row]}" if row in forecast.reasons else "model"

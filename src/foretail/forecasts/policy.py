@@ -11,6 +11,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -18,10 +19,20 @@ import numpy.typing as npt
 
 from foretail.forecasts.cold import ENOUGH, borrowed, own_periods, widened
 from foretail.models.contract import Forecast
+from foretail.models.intervals import Conformal, Size
 from foretail.panel.panel import Panel
 from foretail.panel.segments import segments
 
-__all__ = ["ENDED", "MODEL_SHARE", "NEVER_SOLD", "SHORT", "with_policies"]
+__all__ = [
+    "ENDED",
+    "MODEL_SHARE",
+    "NEVER_SOLD",
+    "SHORT",
+    "calibrated",
+    "policy_rows",
+    "with_intervals",
+    "with_policies",
+]
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -31,6 +42,35 @@ ENDED = "ended"
 NEVER_SOLD = "never sold"
 SHORT = "short history"
 MODEL_SHARE = 0.75  # of the model in the answer of a short series; see `with_policies`
+
+
+def calibrated(panel: Panel, point: Forecast, intervals: Conformal, levels: Sequence[float]) -> Forecast:
+    """A model's forecast with calibrated intervals around it and the policies applied.
+
+    Parameters
+    ----------
+    panel : N series that end at the cutoff. point : of the model. levels : of the answer, among those calibrated.
+    """
+    return with_policies(panel, with_intervals(point, Size.of(panel), intervals, levels, panel.spec.non_negative))
+
+
+def with_intervals(
+    point: Forecast, size: Size, intervals: Conformal, levels: Sequence[float], non_negative: bool
+) -> Forecast:
+    """A forecast with calibrated intervals in place of its own, at some levels of those calibrated."""
+    every = intervals.quantiles(point.y_hat, size, point.width, non_negative=non_negative)
+    index = [int(np.argmin(np.abs(np.array(intervals.levels) - level))) for level in levels]
+    return replace(point, levels=tuple(levels), quantiles=every[..., index])
+
+
+def policy_rows(panel: Panel) -> BoolArray:
+    """bool ``[N]``: series whose answer may be another than the model's, whatever is known of their future."""
+    return segments(panel).of("ended") | _is_short(panel)
+
+
+def _is_short(panel: Panel) -> BoolArray:
+    is_short: BoolArray = own_periods(panel) < ENOUGH[panel.frequency.code[0]]
+    return is_short
 
 
 def with_policies(panel: Panel, forecast: Forecast) -> Forecast:
@@ -50,8 +90,8 @@ def with_policies(panel: Panel, forecast: Forecast) -> Forecast:
     Forecast of the same shape; ``reasons`` name the policy of each series that has one.
     """
     ended = segments(panel).of("ended") & ~_is_back(panel)
-    short = own_periods(panel) < ENOUGH[panel.frequency.code[0]]
-    return _none_sold(panel, _mixed(panel, forecast, np.flatnonzero(short & ~ended)), np.flatnonzero(ended))
+    short = _is_short(panel) & ~ended
+    return _none_sold(panel, _mixed(panel, forecast, np.flatnonzero(short)), np.flatnonzero(ended))
 
 
 def _mixed(panel: Panel, forecast: Forecast, rows: IntArray) -> Forecast:

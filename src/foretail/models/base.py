@@ -57,6 +57,16 @@ class LinearBase:
             base += max(0.0, 1.0 - carried) * (season - np.clip(season, -self.seen, self.seen))
         return base
 
+    def parts(self, rows: Rows) -> FloatArray:
+        """The summands of `predict`: ``[R, 1 + B]``, the intercept first, then one per regressor."""
+        design, has_year = _design(rows, self.names)
+        parts: FloatArray = np.where(
+            has_year[:, None], design * np.array(self.with_year), design * np.array(self.without_year)
+        )
+        if _SEASON in self.names:
+            parts[:, 1 + self.names.index(_SEASON)] += self.predict(rows) - parts.sum(axis=1)  # what is carried over
+        return parts
+
     def to_dict(self) -> dict[str, Any]:
         """Plain values, as JSON can hold them."""
         return asdict(self)

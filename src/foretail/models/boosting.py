@@ -124,6 +124,10 @@ class Boosting(Trees):
         found: FloatArray = booster.predict(x, num_threads=self.n_threads)
         return found
 
+    def _shapley(self, booster: Any, x: Float32Array) -> FloatArray:
+        found: FloatArray = booster.predict(x, pred_contrib=True, num_threads=self.n_threads)
+        return found
+
     def _gain(self, booster: Any) -> FloatArray:
         gain: FloatArray = booster.feature_importance("gain")
         return gain

@@ -15,11 +15,14 @@ from typing import ClassVar, Self
 import numpy as np
 import numpy.typing as npt
 
+from foretail.models.asked import Asked
+from foretail.models.contributions import Contributions, level_and_season
 from foretail.panel.panel import Panel
 
 __all__ = ["Forecast", "Forecaster", "Tags"]
 
 FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -112,3 +115,28 @@ class Forecaster(ABC):
     def importance(self) -> Sequence[tuple[str, float]]:
         """What the model uses: (feature, share 0-1), largest first; empty where a family has nothing to say."""
         return ()
+
+    def contributions(self, asked: Asked) -> Contributions:
+        """What some forecasts are made of.
+
+        Here: the mean forecast of the season that a step lies in, and the step's distance from it; of the steps asked
+        for only, where the family needs covariates. A family that knows more of itself says more.
+        """
+        panel, rows = (asked.alone, asked.place) if self.tags.local else (asked.whole, asked.rows)
+        season = panel.frequency.season_length
+        first = (asked.steps - 1) // season * season
+        longer = asked.h if self.tags.covariates else max(asked.h, int(first.max(initial=0)) + season)
+        forecast = self.predict(panel, asked.h)
+        path = forecast.y_hat if longer == asked.h else self.predict(panel, longer).y_hat
+        level = _mean_between(path, rows, first, np.minimum(first + season, longer))
+        found = level_and_season(asked.usual, level, forecast.y_hat[rows, asked.steps - 1])
+        return found.unless_fallen(rows, asked.steps, forecast.y_hat, forecast.reasons)
+
+
+def _mean_between(path: FloatArray, rows: IntArray, first: IntArray, end: IntArray) -> FloatArray:
+    """``[R]`` mean of some columns of some rows."""
+    held = path[rows]
+    column = np.arange(path.shape[1])
+    inside = (column >= first[:, None]) & (column < end[:, None])
+    mean: FloatArray = (np.where(inside, held, 0.0) / np.maximum(inside.sum(1), 1)[:, None]).sum(1)
+    return mean

@@ -9,7 +9,9 @@ from typing import Any, Self
 
 import numpy as np
 
+from foretail.models.asked import Asked
 from foretail.models.contract import Forecast, Forecaster, Tags
+from foretail.models.contributions import Contributions, averaged
 from foretail.models.families import family_class, make
 from foretail.models.mixture import Mixture
 from foretail.panel.panel import Panel
@@ -53,7 +55,10 @@ class Ensemble(Forecaster):
 
     def predict(self, panel: Panel, h: int) -> Forecast:
         """The members' forecasts, mixed; a series counts as answered by a fallback only when no member answered it."""
-        found = {name: member.predict(panel, h) for name, member in self.members_.items()}
+        return self.mixed({name: member.predict(panel, h) for name, member in self.members_.items()}, panel)
+
+    def mixed(self, found: Mapping[str, Forecast], panel: Panel) -> Forecast:
+        """The forecast that the members' forecasts of the series of a panel make together."""
         reasons: dict[int, list[str]] = {}
         for forecast in found.values():
             for row, why in forecast.reasons.items():
@@ -67,6 +72,13 @@ class Ensemble(Forecaster):
             return Forecast(y_hat, reasons=alone)
         around = np.stack([y_hat - width / 2, y_hat + width / 2], axis=2)
         return Forecast(y_hat, (0.1, 0.9), around, alone)
+
+    def contributions(self, asked: Asked) -> Contributions:
+        """The members' contributions, weighted as their forecasts are."""
+        groups = self.mixture.groups([asked.panel.unique_ids[row] for row in asked.series.tolist()])
+        weight = self.mixture.weights_at(groups[asked.place], asked.steps)
+        found = [self.members_[name].contributions(asked) for name in self.mixture.members]
+        return averaged([(item, weight[:, position]) for position, item in enumerate(found)])
 
     def save(self, folder: Path) -> None:
         """Write ``ensemble.json`` and a folder per member, in their order."""

@@ -19,7 +19,9 @@ import numpy as np
 import numpy.typing as npt
 
 from foretail.core.errors import ForecastError, UsageError
+from foretail.models.asked import Asked
 from foretail.models.contract import Forecast, Forecaster, Tags
+from foretail.models.contributions import Contributions, averaged
 from foretail.models.fallback import answered
 from foretail.models.families import family_class, make
 from foretail.panel.panel import Panel
@@ -178,11 +180,35 @@ class EnsembleC(Forecaster):
                 forecasts[name] = forecast
         if not forecasts:
             raise ForecastError(_every_member(failed))
-        own = {name: _without_fallback(forecast) for name, forecast in forecasts.items()}
+        return self.mixed(forecasts, panel)
+
+    def mixed(self, found: Mapping[str, Forecast], panel: Panel) -> Forecast:
+        """The forecast that the members' forecasts of the series of a panel make together."""
+        own = {name: _without_fallback(forecast) for name, forecast in found.items()}
         y_hat = _blend(own, self.weights_)
         unanswered = np.flatnonzero(~np.isfinite(y_hat).all(1)).tolist()
-        first = next(iter(forecasts.values()))
+        first = next(iter(found.values()))
         return answered(np.nan_to_num(y_hat), panel, {row: first.reasons[row] for row in unanswered})
+
+    def contributions(self, asked: Asked) -> Contributions:
+        """The contributions of the members that answer a series, weighted as their forecasts are.
+
+        Raises
+        ------
+        ForecastError : every member failed.
+        """
+        failed: dict[str, str] = {}
+        found: dict[str, Contributions] = {}
+        for name, member in self.members_.items():
+            parts, reason = _attempt(partial(member.contributions, asked))
+            if parts is None:
+                failed[name] = reason
+                logger.warning("ensemble-c explains without %s: %s", name, reason)
+            else:
+                found[name] = parts
+        if not found:
+            raise ForecastError(_every_member(failed))
+        return _mixed(found, self.weights_)
 
     def importance(self) -> Sequence[tuple[str, float]]:
         """The members' shares, each spread over what the member uses where it says so."""
@@ -269,6 +295,16 @@ def _blend(own: Mapping[str, FloatArray], weights: Mapping[str, float]) -> Float
         weight += np.where(answers, weights[name], 0.0)
     average: FloatArray = np.where(weight > 0, total / np.where(weight > 0, weight, 1.0), np.nan)
     return average
+
+
+def _mixed(found: Mapping[str, Contributions], weights: Mapping[str, float]) -> Contributions:
+    """Average over the members that answered a forecast themselves; the first one's fallback where none did."""
+    own = {name: np.where(item.fallback, 0.0, weights[name]) for name, item in found.items()}
+    total = sum(own.values())
+    first = next(iter(found))
+    own[first] = np.where(total > 0, own[first], 1.0)
+    total = np.where(total > 0, total, 1.0)
+    return averaged([(item, own[name] / total) for name, item in found.items()])
 
 
 def _blends(held: Mapping[str, list[FloatArray]], weights: Mapping[str, float]) -> list[FloatArray]:

@@ -56,6 +56,12 @@ class Mixture:
             result += self.weights[groups[:, None], part[None, :], position] * parts[name]
         return result
 
+    def weights_at(self, groups: IntArray, steps: IntArray) -> FloatArray:
+        """``[R, M]`` weights of the members for the group and the step of each of R forecasts."""
+        part = np.searchsorted(self.first_steps, steps, side="right") - 1
+        found: FloatArray = self.weights[groups, part]
+        return found
+
     def known(self, parts: Mapping[str, FloatArray], groups: IntArray) -> FloatArray | None:
         """Weighted mean of something that only some members have, over those; plain where none of them has weight.
 

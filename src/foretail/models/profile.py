@@ -10,8 +10,12 @@ import numpy as np
 import numpy.typing as npt
 
 from foretail.features.asof import AsOf, Plan, plan_features
+from foretail.features.frame import Outlook
+from foretail.features.groups import LEVEL, SEASON
 from foretail.features.space import Space
+from foretail.models.asked import Asked
 from foretail.models.contract import Forecast, Forecaster, Tags
+from foretail.models.contributions import Contributions, Term, from_space
 from foretail.models.fallback import answered
 from foretail.panel.panel import Panel
 
@@ -20,6 +24,8 @@ __all__ = ["Profile"]
 FloatArray = npt.NDArray[np.float64]
 
 _ZERO_SHARE = 0.05  # with more open periods without sales than this, a mean of logs is far below the mean
+
+_TERMS = (Term("long-run level", LEVEL), Term("recent shift", LEVEL), Term("season", SEASON))
 
 
 class Profile(Forecaster):
@@ -51,11 +57,42 @@ class Profile(Forecaster):
 
     def predict(self, panel: Panel, h: int) -> Forecast:
         """Level times shape; series that never were open get the last season and the reason."""
-        asof = AsOf(panel, self.plan_, h)
+        return self._answer(AsOf(panel, self.plan_, h))
+
+    def outlook_plan(self) -> Plan:
+        """What an outlook is made by."""
+        return self.plan_
+
+    def predict_from(self, outlook: Outlook) -> Forecast:
+        """As `predict`, of the series of an outlook."""
+        return self._answer(outlook.asof)
+
+    def _answer(self, asof: AsOf) -> Forecast:
         with np.errstate(over="ignore", invalid="ignore"):
             y_hat = asof.cube.space.inverse(self._in_space(asof), asof.cube.scale)
         missing = ~np.isfinite(y_hat).all(axis=1)
-        return answered(y_hat, panel, dict.fromkeys(np.flatnonzero(missing).tolist(), "no open period observed"))
+        return answered(y_hat, asof.panel, dict.fromkeys(np.flatnonzero(missing).tolist(), "no open period observed"))
+
+    def contributions(self, asked: Asked) -> Contributions:
+        """Days: the level, the recent shift and the weekday; otherwise the level and the shape of the year."""
+        asof = asked.outlook(self.plan_).asof
+        at = asked.place, asked.steps - 1
+        with np.errstate(over="ignore", invalid="ignore"):
+            z = np.column_stack([part[at] for part in self._parts(asof)])
+        floor = asked.panel.spec.non_negative
+        found = from_space(asof.cube.space, asof.cube.scale[asked.place], asked.usual, _TERMS, z, 0, floor)
+        every = self._answer(asof)
+        return found.unless_fallen(asked.place, asked.steps, every.y_hat, every.reasons)
+
+    def _parts(self, asof: AsOf) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """``[N, H]`` each, in model space: the level, the recent shift of it, the season."""
+        z = self._in_space(asof)
+        window = asof.cell_windows[1] if asof.panel.frequency.is_daily else asof.cell_windows[0]
+        level = asof.weekless(window)
+        if asof.panel.frequency.is_daily:
+            season = asof.cell_effect(window) - level
+            return level, z - level - season, season
+        return level, np.zeros_like(z), z - level
 
     def _in_space(self, asof: AsOf) -> FloatArray:
         """``[N, H]`` in model space: effect and shift, or level times shape where a year is known."""

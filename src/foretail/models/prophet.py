@@ -6,7 +6,7 @@ import json
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -14,12 +14,16 @@ import numpy.typing as npt
 from foretail.core.errors import UsageError, nearest
 from foretail.core.quantiles import DEFAULT_QUANTILES
 from foretail.execution.pool import cut, warm_pool
+from foretail.features.groups import covariate_groups
+from foretail.models.asked import Asked
 from foretail.models.contract import Forecast, Forecaster, Tags
+from foretail.models.contributions import Contributions
 from foretail.models.fallback import answered
 from foretail.models.prophet_engine import MIN_PERIODS, forecast_rows
 from foretail.models.prophet_layout import layout_of, regressors_of
 from foretail.models.prophet_library import check_library
 from foretail.models.prophet_options import Options
+from foretail.models.prophet_parts import component_terms, components
 from foretail.panel.panel import Panel
 
 __all__ = ["Prophet"]
@@ -133,9 +137,7 @@ class Prophet(Forecaster):
         UsageError : as in `fit`.
         """
         layout = layout_of(panel, h, self.options)
-        known = [_reaching(item.values, panel.n_periods + h) for item in regressors_of(panel, self.options)]
-        closed = _reaching(panel.closed, panel.n_periods + h)
-        arrays = [panel.y, closed, _caps(panel, h, self.options.cap), *known]
+        arrays = self._arrays(panel, h)
         task = partial(forecast_rows, layout=layout, levels=DEFAULT_QUANTILES, seed=self.random_state)
         y_hat = np.zeros((panel.n_series, h))
         quantiles = np.zeros((panel.n_series, h, len(DEFAULT_QUANTILES)))
@@ -150,6 +152,24 @@ class Prophet(Forecaster):
             y_hat[rows], quantiles[rows] = outcome.value.y_hat, outcome.value.quantiles
             reasons |= {outcome.start + row: why for row, why in outcome.value.reasons.items()}
         return _with_quantiles(answered(y_hat, panel, reasons), quantiles, panel)
+
+    def _arrays(self, panel: Panel, h: int) -> list[npt.NDArray[Any]]:
+        """Sales, closed periods, caps and known covariates, as `forecast_rows` takes them."""
+        known = [_reaching(item.values, panel.n_periods + h) for item in regressors_of(panel, self.options)]
+        return [panel.y, _reaching(panel.closed, panel.n_periods + h), _caps(panel, h, self.options.cap), *known]
+
+    def contributions(self, asked: Asked) -> Contributions:
+        """Trend, seasons, holidays and covariates; level and season where the library fits."""
+        if self.options.needs_library:
+            return super().contributions(asked)
+        panel, layout = asked.alone, layout_of(asked.panel, asked.h, self.options)
+        y, closed, cap, *known = self._arrays(panel, asked.h)
+        found = forecast_rows(y, closed, cap, *known, layout=layout, levels=(0.5,), seed=self.random_state)
+        terms = component_terms(layout, covariate_groups(asked.panel))
+        parts = components(y, closed, *known, layout=layout)
+        own = parts.contributions(terms, asked.place, asked.steps, asked.usual, panel.spec.non_negative)
+        every = answered(found.y_hat, panel, found.reasons)
+        return own.unless_fallen(asked.place, asked.steps, every.y_hat, every.reasons)
 
     def save(self, folder: Path) -> None:
         """Write ``prophet.json``; a local model is its parameters."""

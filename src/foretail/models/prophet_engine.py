@@ -14,7 +14,7 @@ from foretail.models.prophet_layout import Layout
 from foretail.models.prophet_library import LibraryError, forecast_series
 from foretail.models.prophet_map import Block, Fit, fit_block
 
-__all__ = ["MIN_PERIODS", "Answer", "fit_design", "forecast_rows"]
+__all__ = ["MIN_PERIODS", "Answer", "block_size", "fit_design", "forecast_rows"]
 
 FloatArray = npt.NDArray[np.float64]
 Float32Array = npt.NDArray[np.float32]
@@ -60,7 +60,7 @@ def forecast_rows(
     y_hat = np.zeros((len(y), layout.h))
     quantiles = np.zeros((len(y), layout.h, len(levels)))
     reasons: dict[int, str] = {}
-    size = _block_size(layout)
+    size = block_size(layout)
     for first in range(0, len(y), size):
         part = slice(first, first + size)
         task = _Task(y[part], closed[part], cap[part], tuple(item[part] for item in known), layout, levels, seed)
@@ -70,7 +70,8 @@ def forecast_rows(
     return Answer(y_hat, quantiles, reasons)
 
 
-def _block_size(layout: Layout) -> int:
+def block_size(layout: Layout) -> int:
+    """Series that are fitted at once."""
     bytes_per_row = 8 * len(layout.days) * (2 + layout.n_columns + layout.options.n_changepoints)
     return int(np.clip(_BLOCK_BYTES / bytes_per_row, 1, _MOST_ROWS))
 

@@ -56,8 +56,8 @@ def row_weights(rows: Rows, n_periods: int, half_life: float) -> FloatArray:
     return normalised
 
 
-def taken(rows: Rows, chosen: BoolArray) -> Rows:
-    """Some of the rows, ``chosen`` bool ``[R]``."""
+def taken(rows: Rows, chosen: BoolArray | npt.NDArray[np.int64]) -> Rows:
+    """Some of the rows, ``chosen`` bool ``[R]`` or their positions."""
     per_row = ("x", "series", "step", "cutoff", "reference", "unit", "scale", "target")
     return replace(rows, **{name: getattr(rows, name)[chosen] for name in per_row})
 

@@ -21,10 +21,13 @@ import numpy.typing as npt
 from foretail.core.errors import UsageError
 from foretail.core.quantiles import quantile_column
 from foretail.features.asof import Plan
-from foretail.features.frame import Rows, forecast_rows, training_cutoffs, training_rows
+from foretail.features.frame import Outlook, Rows, training_cutoffs, training_rows
 from foretail.features.space import Space
+from foretail.models.asked import Asked
+from foretail.models.attribution import over_a_base
 from foretail.models.base import LinearBase, fit_base
 from foretail.models.contract import Forecast, Forecaster, Tags
+from foretail.models.contributions import Contributions
 from foretail.models.fallback import answered
 from foretail.models.heads import ALL_HEADS, INTERVAL_HEADS, filled_levels, with_quantiles
 from foretail.models.monotone import Monotone, check_monotone, constraints, monotone_plan, read_monotone
@@ -155,6 +158,10 @@ class Trees(Forecaster):
     @abstractmethod
     def _ask(self, booster: Any, x: Float32Array) -> FloatArray:
         """Predictions ``[R]``."""
+
+    @abstractmethod
+    def _shapley(self, booster: Any, x: Float32Array) -> FloatArray:
+        """``[R, F + 1]`` Shapley values of the features by TreeSHAP, what is expected without any of them last."""
 
     @abstractmethod
     def _gain(self, booster: Any) -> FloatArray:
@@ -289,15 +296,34 @@ class Trees(Forecaster):
 
     def predict(self, panel: Panel, h: int) -> Forecast:
         """Base plus trees; series without a believable forecast get the last season and the reason."""
-        if self.base_ is None:
+        plan = self.outlook_plan()
+        if plan is None:
             reasons = dict.fromkeys(range(panel.n_series), f"too little history for {self.family}")
             return answered(np.zeros((panel.n_series, h)), panel, reasons)
-        rows = forecast_rows(panel, self.plan_, h)
+        return self.predict_from(Outlook.of(panel, plan, h))
+
+    def outlook_plan(self) -> Plan | None:
+        """What an outlook is made by; None where nothing was learned."""
+        return None if self.base_ is None else self.plan_
+
+    def predict_from(self, outlook: Outlook) -> Forecast:
+        """As `predict`, of the series of an outlook."""
+        rows = outlook.rows()
+        forecast, base, x = self._point_of(outlook.panel, rows)
+        if not self.heads_:
+            return forecast
+        return with_quantiles(forecast, self._quantiles(rows, base, x, outlook.h), outlook.panel)
+
+    def _point(self, outlook: Outlook) -> Forecast:
+        return self._point_of(outlook.panel, outlook.rows())[0]
+
+    def _point_of(self, panel: Panel, rows: Rows) -> tuple[Forecast, FloatArray, Float32Array]:
+        """The point forecast of rows of every series and step, their base ``[R]`` and what the trees see."""
+        assert self.base_ is not None  # noqa: S101  (there is an outlook only where something was learned)
         base = self.base_.predict(rows)
         x = with_base(rows, base)
-        y_hat = self._sales(rows, base + self._mean(x)).reshape(panel.n_series, h)
-        forecast = answered(y_hat, panel, _unbelievable(y_hat, panel, rows, self.family))
-        return with_quantiles(forecast, self._quantiles(rows, base, x, h), panel) if self.heads_ else forecast
+        y_hat = self._sales(rows, base + self._mean(x)).reshape(panel.n_series, -1)
+        return answered(y_hat, panel, _unbelievable(y_hat, panel, rows, self.family)), base, x
 
     def _mean(self, x: Float32Array) -> FloatArray:
         """``[R]`` mean of the bags."""
@@ -314,6 +340,21 @@ class Trees(Forecaster):
         heads = np.stack([self._ask(booster, x) for booster in self.heads_.values()], axis=1)
         levels = base[:, None] + filled_levels(heads, tuple(self.heads_))
         return np.stack([self._sales(rows, level).reshape(-1, h) for level in levels.T], axis=2)
+
+    def contributions(self, asked: Asked) -> Contributions:
+        """The reference, the terms of the base, and TreeSHAP averaged over the bags, as parts of sales.
+
+        Source: Lundberg et al. (2020), *From local explanations to global understanding with explainable AI for trees*.
+        """
+        if self.base_ is None:
+            return super().contributions(asked)
+        return over_a_base(asked, self.plan_, self.base_, self._point, self._learned)
+
+    def _learned(self, rows: Rows, base: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Mean Shapley values of the features and the base ``[R, F + 1]``, and what the trees answer ``[R]``."""
+        x = with_base(rows, base)
+        shapley = np.mean([self._shapley(booster, x) for booster in self.boosters_], axis=0)
+        return shapley[:, :-1], self._mean(x)
 
     def importance(self) -> Sequence[tuple[str, float]]:
         """Share of the trees' gain per feature, largest first; features without any gain are left out."""

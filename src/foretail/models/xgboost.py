@@ -133,6 +133,11 @@ class XGBoost(Trees):
         data = _library().DMatrix(_finite(x), nthread=self.n_threads)
         return np.asarray(booster.predict(data), dtype=np.float64)
 
+    def _shapley(self, booster: Any, x: Float32Array) -> FloatArray:
+        booster.set_param({"nthread": self.n_threads})
+        data = _library().DMatrix(_finite(x), nthread=self.n_threads)
+        return np.asarray(booster.predict(data, pred_contribs=True), dtype=np.float64)
+
     def _gain(self, booster: Any) -> FloatArray:
         gain = booster.get_score(importance_type="total_gain")
         return np.array([gain.get(f"f{position}", 0.0) for position in range(len(self.names_))])

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-import numpy as np
 import polars as pl
 
 from foretail.forecasts.cold import Cold
 from foretail.forecasts.frame import forecast_frame
-from foretail.forecasts.policy import with_policies
+from foretail.forecasts.policy import calibrated
 from foretail.models.contract import Forecaster
-from foretail.models.intervals import Conformal, Size
+from foretail.models.intervals import Conformal
 from foretail.panel.panel import Covariate, Panel
 
 __all__ = ["Wanted", "answer"]
@@ -56,11 +55,7 @@ def answer(
     levels : quantile levels of the answer, a subset of those calibrated.
     """
     panel = wanted.panel
-    h = panel.spec.horizon
-    point = model.predict(panel, h)
-    every = intervals.quantiles(point.y_hat, Size.of(panel), point.width, non_negative=panel.spec.non_negative)
-    index = [int(np.argmin(np.abs(np.array(intervals.levels) - level))) for level in levels]
-    forecast = with_policies(panel, replace(point, levels=tuple(levels), quantiles=every[..., index]))
+    forecast = calibrated(panel, model.predict(panel, panel.spec.horizon), intervals, levels)
     return forecast_frame(
         panel,
         forecast,

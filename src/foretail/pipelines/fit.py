@@ -19,6 +19,7 @@ from foretail.pipelines.prepare import Prepared
 from foretail.registry.bundle import Bundle, read_info, write_bundle
 from foretail.registry.gate import Contender
 from foretail.registry.info import BundleInfo, FamilyTree
+from foretail.registry.trace import Trace
 from foretail.registry.versions import Registry
 
 __all__ = ["Registered", "fit_chosen", "model_name", "register"]
@@ -55,14 +56,27 @@ def fit_chosen(prepared: Prepared, result: Backtest, settings: Settings) -> Fore
     return model.fit(prepared.panel, prepared.h)
 
 
-def register(prepared: Prepared, result: Backtest, model: Forecaster, settings: Settings) -> Registered:
-    """Write the bundle, log it, ask the gate; a registry that cannot be reached costs the version, not the run."""
-    name = model_name(prepared.panel.spec.name)
+def register(
+    prepared: Prepared,
+    result: Backtest,
+    model: Forecaster,
+    settings: Settings,
+    *,
+    name: str = "",
+    trace: Trace | None = None,
+) -> Registered:
+    """Write the bundle, log it, ask the gate; a registry that cannot be reached costs the version, not the run.
+
+    Parameters
+    ----------
+    name : of the registered model; the dataset's by default. trace : the course of its training, logged with it.
+    """
+    name = name or model_name(prepared.panel.spec.name)
     folder = settings.home / "unlogged" / f"{name}-{secrets.token_hex(6)}"
     write_bundle(folder, Bundle(_info(prepared, result, model), model, prepared.panel, result.intervals.to_arrays()))
     registry = Registry(settings)
     try:
-        version = registry.log(folder, name)
+        version = registry.log(folder, name, trace=trace)
     except RegistryError as error:
         kept = "" if str(folder) in str(error) else f"; the bundle is on disk at {folder.absolute()}"
         return Registered(_UNREGISTERED, False, f"{error}{kept}")

@@ -26,7 +26,7 @@ from foretail.sources.table import Table
 from foretail.warehouse.database import open_warehouse
 from foretail.warehouse.forecasts import write_forecasts
 
-__all__ = ["forecast_version"]
+__all__ = ["forecast_version", "open_version", "stored"]
 
 
 def forecast_version(
@@ -53,9 +53,7 @@ def forecast_version(
     and in the warehouse.
     """
     with progress.stage("load"):
-        folder, label = _locate(model, settings)
-        bundle = read_bundle(folder)
-        wanted = _wanted(bundle, table, future, horizon)
+        bundle, label, wanted = open_version(model, table=table, future=future, horizon=horizon, settings=settings)
     with progress.stage("forecast"):
         frame = answer(
             wanted,
@@ -70,6 +68,15 @@ def forecast_version(
         write_forecasts(open_warehouse(settings.warehouse), frame, dataset=wanted.panel.spec.name, run_id=run_id)
         write_outputs(out, {"forecasts.parquet": shown.write_parquet, "forecasts.csv": shown.write_csv})
     return shown
+
+
+def open_version(
+    model: str, *, table: str | None, future: str | None, horizon: int | None, settings: Settings
+) -> tuple[Bundle, str, Wanted]:
+    """The bundle of a version, the version's label, and what it is asked; see `forecast_version`."""
+    folder, label = _locate(model, settings)
+    bundle = read_bundle(folder)
+    return bundle, label, _wanted(bundle, table, future, horizon)
 
 
 def _locate(model: str, settings: Settings) -> tuple[Path, str]:
@@ -96,12 +103,12 @@ def _wanted(bundle: Bundle, table: str | None, future: str | None, horizon: int 
     if table is None:
         if future:
             raise UsageError("--future goes with --table.\n  where: --future\n  fix:   give the sales up to now too")
-        return _stored(replace(bundle.panel, spec=spec), h)
+        return stored(replace(bundle.panel, spec=spec), h)
     build = build_panel(Table(read_frame(table), spec, read_frame(future) if future else None), horizon=h)
     return Wanted(build.panel, build.requested, build.cold, build.cold_known)
 
 
-def _stored(panel: Panel, h: int) -> Wanted:
+def stored(panel: Panel, h: int) -> Wanted:
     """The sales in the bundle, every series asked for h steps."""
     n = panel.n_series
     requested = pl.DataFrame(

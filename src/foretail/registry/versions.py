@@ -25,6 +25,7 @@ from foretail.registry.bundle import bundle_digest, read_info
 from foretail.registry.entry import ModelVersion, aliases_of, all_pages, local_path, run_params, version_of
 from foretail.registry.gate import Contender, Decision, decide
 from foretail.registry.info import BundleInfo
+from foretail.registry.trace import Trace
 from foretail.registry.tracking import connect, experiment_id, is_not_found, shown, talking
 
 __all__ = ["ALIASES", "ModelVersion", "Registry"]
@@ -62,6 +63,7 @@ class Registry:
         metrics: Mapping[str, float] | None = None,
         params: Mapping[str, object] | None = None,
         tags: Mapping[str, str] | None = None,
+        trace: Trace | None = None,
     ) -> ModelVersion:
         """Log a bundle as the next version of a model; it becomes the candidate.
 
@@ -69,6 +71,7 @@ class Registry:
         ----------
         bundle_folder : what `write_bundle` wrote. name : of the registered model; made if it is not there.
         metrics, params, tags : beside those that the bundle tells by itself (scores; dataset, seed, cutoff, …).
+        trace : the course of the training: its experiment, curves and files.
 
         Raises
         ------
@@ -77,10 +80,11 @@ class Registry:
         folder = Path(bundle_folder).absolute()
         _check_name(name)
         info = read_info(folder)
-        call = f"Registry(Settings.load()).log({str(folder)!r}, {name!r})"
+        course = f", trace=Trace.read({str(trace.path)!r})" if trace and trace.path else ""
+        call = f"Registry(Settings.load()).log({str(folder)!r}, {name!r}{course})"
         again = f"the bundle is on disk at {folder}; once the server answers, log it in Python: {call}"
         with talking(self.settings, "log the model version", again):
-            run_id = self._log_run(folder, name, info, metrics or {}, params or {}, tags or {})
+            run_id = self._log_run(folder, name, info, metrics or {}, params or {}, tags or {}, trace or Trace())
             self._make_model(name)
             source = f"{self._client.get_run(run_id).info.artifact_uri}/{_ARTIFACT}"
             digest = {_DIGEST: bundle_digest(folder)}
@@ -229,11 +233,12 @@ class Registry:
         metrics: Mapping[str, float],
         params: Mapping[str, object],
         tags: Mapping[str, str],
+        trace: Trace,
     ) -> str:
         from mlflow.entities import Metric, Param
 
         run = self._client.create_run(
-            experiment_id(self._client, self.settings, name), run_name=info.model, tags=dict(tags)
+            experiment_id(self._client, self.settings, trace.experiment or name), run_name=info.model, tags=dict(tags)
         )
         run_id: str = run.info.run_id
         try:
@@ -246,6 +251,7 @@ class Registry:
                 params=[Param(key, str(value)[:500]) for key, value in texts.items()],
             )
             self._client.log_artifacts(run_id, str(folder), _ARTIFACT)
+            trace.log(self._client, run_id)
         except BaseException:
             self._client.set_terminated(run_id, status="FAILED")
             raise

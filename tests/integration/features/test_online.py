@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import inspect
 import json
 import math
 import os
@@ -251,6 +252,52 @@ def test_on_demand_features_come_with_the_row(repository: Repository) -> None:
     one = reader.read(rows[:1])
     assert one == {name: column[:1] for name, column in found.items()}
     with pytest.raises(DataError, match="markdown"):
+        reader.read(KEYS)
+
+
+def on_demand(repository: Repository, **how: Any) -> OnlineReader:
+    """A reader of an on-demand view ``made`` with one feature ``out`` on ``lag_1`` and ``promo``."""
+    schema = [Field(name="out", dtype=Float64)]
+    view = OnDemandFeatureView(name="made", sources=[repository.sales[["lag_1", "promo"]]], schema=schema, **how)
+    repository.store.apply([view, FeatureService(name="made_only", features=[view])])
+    return OnlineReader(repository.store, "made_only")
+
+
+def row_by_row(inputs: dict[str, Any]) -> dict[str, Any]:
+    return {"out": None if inputs["lag_1"] is None else inputs["lag_1"] + 1}
+
+
+def by_full_name(inputs: dict[str, Any]) -> dict[str, Any]:
+    return {"out": [None if x is None else x + 1 for x in inputs["sales_features__lag_1"]]}
+
+
+def by_frame(inputs: pd.DataFrame) -> pd.DataFrame:
+    return pd.DataFrame({"out": inputs["lag_1"] + 1})
+
+
+def half(inputs: dict[str, Any]) -> dict[str, Any]:
+    return {"out": inputs["lag_1"][:1]}
+
+
+@pytest.mark.parametrize(
+    ("function", "mode", "singleton"),
+    [(row_by_row, "python", True), (by_full_name, "python", False), (by_frame, "pandas", False)],
+)
+def test_functions_of_every_kind_see_every_row(
+    repository: Repository, function: Any, mode: str, singleton: bool
+) -> None:
+    text = inspect.getsource(function)
+    reader = on_demand(repository, udf=function, udf_string=text, mode=mode, singleton=singleton)
+    wanted = [None if lag is None else lag + 1 for lag in at(sales(0), "lag_1")]
+    found = [None if value is None or math.isnan(value) else value for value in reader.read(KEYS)["out"]]
+    assert found == wanted
+    assert reader.read([])["out"] == []
+
+
+def test_a_function_that_forgets_rows_is_refused(repository: Repository) -> None:
+    reader = on_demand(repository, udf=half, udf_string=inspect.getsource(half), mode="python")
+    assert reader.read(KEYS[:1])["out"] == at(sales(0), "lag_1")[:1]
+    with pytest.raises(DataError, match="out of 4 rows came out as 1 values"):
         reader.read(KEYS)
 
 

@@ -148,13 +148,32 @@ def test_the_goal_against_the_join_by_hand_holds_where_it_was_set(name, is_sorte
     assert lines["peak memory"].met
 
 
-def test_online_lines_tell_the_percentiles_apart():
-    seconds = [0.001] * 2_970 + [0.009] * 30 + [0.02] * 300
-    lines = online_lines("SQLite", "reader", replace(asked(), answer=Answer(seconds)))
-    assert [line.value for line in lines] == [pytest.approx(1.0), pytest.approx(1.0, rel=0.1), pytest.approx(20.0)]
+def reads(one, slow, many):
+    """Three thousand single reads, of which the last thirty were slow, and three hundred of a hundred rows."""
+    return replace(asked(), answer=Answer([one] * 2_970 + [slow] * 30 + [many] * 300))
+
+
+def test_online_lines_stand_beside_feasts_own_store():
+    lines = online_lines("SQLite", "reader", reads(0.0002, 0.009, 0.004), reads(0.001, 0.009, 0.02))
     assert [line.goal for line in lines] == ["<= 0.35", "<= 1.5", "<= 5"]
-    assert [line.goal for line in online_lines("SQLite", "feast", replace(asked(), answer=Answer(seconds)))] == [""] * 3
+    assert [line.met for line in lines] == [True, True, True]
+    assert [line.value for line in lines[::2]] == [pytest.approx(0.2), pytest.approx(4.0)]
+    assert [line.ratio for line in lines[::2]] == [pytest.approx(0.2), pytest.approx(0.2)]
+    assert lines[1].value == pytest.approx(0.2, rel=0.5)
+    slow = online_lines("SQLite", "reader", reads(0.0004, 0.009, 0.006), None)
+    assert [line.met for line in slow[::2]] == [False, False]
+    assert {line.peer_value for line in slow} == {None}
+
+
+def test_online_goals_are_the_readers_and_for_one_row_in_process():
+    found = reads(0.001, 0.009, 0.02)
+    assert [line.goal for line in online_lines("PostgreSQL", "reader", found, None)] == ["", "", "<= 5"]
+    assert [line.goal for line in online_lines("SQLite", "wide", found, None)] == ["", "", ""]
+
+
+def test_percentiles_are_milliseconds():
     assert percentile([i / 1e3 for i in range(101)], 99) == pytest.approx(99.0)
+    assert percentile([0.001] * 99 + [0.5], 50) == pytest.approx(1.0)
 
 
 def test_a_process_beyond_its_time_or_memory_is_ended(tmp_path):

@@ -155,7 +155,8 @@ def _ray() -> ModuleType:
         import ray.exceptions
     except ImportError as error:
         raise MissingExtraError("ray", "ray") from error
-    return ray
+    module: ModuleType = ray
+    return module
 
 
 def _current(ray: ModuleType) -> Cluster:

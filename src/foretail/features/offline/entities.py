@@ -12,7 +12,8 @@ import pyarrow as pa
 
 from foretail.core.errors import DataError, Problem, UsageError
 from foretail.features.offline.join import TIME
-from foretail.features.offline.scan import BATCH_ROWS, Columns, ParquetSource
+from foretail.features.offline.parquet import ParquetSource
+from foretail.features.offline.scan import BATCH_ROWS, Columns
 from foretail.features.offline.times import microseconds, zoned
 
 __all__ = ["EVENT_TIMESTAMP", "EntityRows", "FileRows", "FrameRows", "entity_rows", "is_query", "with_time"]

@@ -10,7 +10,7 @@ import polars as pl
 
 from foretail.core.errors import DataError, Problem
 
-__all__ = ["CREATED", "TIME", "Keys", "asof_rows", "check_keys", "take"]
+__all__ = ["CREATED", "TIME", "Keys", "Taking", "asof_rows", "check_keys", "take"]
 
 IntArray = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
@@ -68,16 +68,43 @@ def asof_rows(
     return rows if ttl is None else _still_valid(rows, line, ttl)
 
 
+@dataclass(frozen=True)
+class Taking:
+    """Rows to take, made ready once for many columns.
+
+    Attributes
+    ----------
+    index : row numbers, null for no row; None stands for all rows in order.
+    n : how many rows that gives.
+    """
+
+    index: pl.Series | None
+    n: int
+
+    @classmethod
+    def of(cls, rows: IntArray, height: int) -> Taking:
+        """Rows by number, -1 for none, of frames that are so high."""
+        if len(rows) == height and (not height or rows[0] == 0) and np.array_equal(rows, np.arange(height)):
+            return cls(None, height)
+        index = pl.Series(rows)
+        if height and len(rows) and rows.min() < 0:
+            index = index.set(index < 0, None)
+        return cls(index.cast(pl.get_index_type()) if height else index, len(rows))
+
+    def take(self, column: pl.Series) -> pl.Series:
+        """These rows of a column; the column itself if they are all of its rows."""
+        if self.index is None:
+            return column
+        if not len(column):
+            return column.extend_constant(None, self.n)
+        # in one piece: looking a row up among pieces costs more than joining them
+        return column.rechunk().gather(self.index)
+
+
 def take(frame: pl.DataFrame, rows: IntArray) -> pl.DataFrame:
     """Rows of a frame by number, nulls for -1; the frame itself if those are all of its rows in order."""
-    if len(rows) == frame.height and (not len(rows) or rows[0] == 0) and np.array_equal(rows, np.arange(len(rows))):
-        return frame
-    index = pl.Series(rows)
-    if len(rows) and rows.min() < 0:
-        if not frame.height:
-            return frame.select(pl.all().extend_constant(None, len(rows)))
-        index = index.set(index < 0, None)
-    return frame.select(pl.all().gather(index))
+    taking = Taking.of(rows, frame.height)
+    return frame if taking.index is None else pl.DataFrame([taking.take(column) for column in frame])
 
 
 def check_keys(left: pl.Schema, right: pl.Schema, keys: Keys, where: str) -> None:
@@ -209,18 +236,23 @@ def _codes(left: pl.DataFrame, right: pl.DataFrame, keys: Keys) -> tuple[IntArra
     """Codes ``0..n-1`` of the composite keys; left rows that the right side lacks get -1."""
     check_keys(left.schema, right.schema, keys, "the join")
     left_code, right_code = np.zeros(left.height, dtype=np.int64), np.zeros(right.height, dtype=np.int64)
-    missing, n_codes = np.zeros(left.height, dtype=np.bool_), 1
+    n_codes = 1
     for a, b in zip(keys.left, keys.right, strict=True):
         ours, theirs, n = _key_codes(*_same_type(left[a], right[b]))
-        missing |= ours < 0
-        left_code = left_code * n + np.maximum(ours, 0)
-        right_code = right_code * n + theirs
+        left_code = _combined(left_code, ours, n)
+        right_code = _combined(right_code, theirs, n)
         n_codes *= n
         if n_codes > _DENSE * right.height + _SMALL:  # also keeps the product within an int64
-            left_code, right_code, n_codes, lacks = _compact(left_code, right_code)
-            missing |= lacks
-    left_code[missing] = -1
+            left_code, right_code, n_codes = _compact(left_code, right_code)
     return left_code, right_code, n_codes
+
+
+def _combined(code: IntArray, more: IntArray, n: int) -> IntArray:
+    """Codes of two keys as one; -1 where either has none."""
+    both: IntArray = code * n + more
+    if len(both) and (code.min() < 0 or more.min() < 0):
+        both[(code < 0) | (more < 0)] = -1
+    return both
 
 
 def _key_codes(left: pl.Series, right: pl.Series) -> tuple[IntArray, IntArray, int]:
@@ -241,16 +273,18 @@ def _key_codes(left: pl.Series, right: pl.Series) -> tuple[IntArray, IntArray, i
 
 
 def _offsets(left: pl.Series, low: int, span: int) -> IntArray:
+    """Distances from the lowest key, -1 outside the span."""
+    if len(left) and not left.null_count() and left.min() >= low and left.max() < low + span:  # type: ignore[operator]
+        return left.to_numpy() - low
     inside = left.is_between(low, low + span - 1).fill_null(False).to_numpy()
     return np.where(inside, left.fill_null(low).to_numpy() - low, -1)
 
 
-def _compact(left: IntArray, right: IntArray) -> tuple[IntArray, IntArray, int, BoolArray]:
+def _compact(left: IntArray, right: IntArray) -> tuple[IntArray, IntArray, int]:
     """Codes that only number the keys the right side has."""
     values = pl.Series(right).unique().sort().to_numpy()
     place = np.minimum(np.searchsorted(values, left), len(values) - 1)
-    lacks = values[place] != left
-    return np.where(lacks, 0, place), np.searchsorted(values, right), len(values), lacks
+    return np.where(values[place] == left, place, -1), np.searchsorted(values, right), len(values)
 
 
 def _same_type(left: pl.Series, right: pl.Series) -> tuple[pl.Series, pl.Series]:

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.csv as pa_csv
 
 from foretail.core.errors import DataError, MissingExtraError, Problem, ServiceError
-from foretail.features.offline.scan import ALL_TIME, BATCH_ROWS, Columns, Span, check_columns, shaped, within
+from foretail.features.offline.scan import ALL_TIME, BATCH_ROWS, Columns, Span, as_polars, check_columns, shaped, within
 from foretail.features.offline.times import to_datetime
 
 if TYPE_CHECKING:
@@ -122,7 +122,7 @@ class PostgresSource:
         ------
         DataError : no such table, a query that fails, or a type that is not read.
         """
-        return pl.Schema(_frame(_arrow_schema(self._types(), self.where).empty_table()).schema)
+        return pl.Schema(as_polars(_arrow_schema(self._types(), self.where).empty_table()).schema)
 
     def n_rows(self) -> int:
         """Rows counted; the planner's guess would do, but is missing for tables never analysed."""
@@ -162,7 +162,7 @@ class PostgresSource:
         """
         types = self._types()
         schema = _arrow_schema(types, self.where)
-        nothing = _frame(schema.empty_table())
+        nothing = as_polars(schema.empty_table())
         names = columns.physical(nothing.schema)
         check_columns(nothing.schema, names, columns, self.where)
         yield shaped(nothing, columns, self.where)
@@ -170,7 +170,7 @@ class PostgresSource:
         statement = self._statement(names, types, columns.timestamp, span)
         pending, n_pending = [], 0
         for table in self._copied(statement, wanted):
-            pending.append(within(shaped(_frame(table), columns, self.where), span))
+            pending.append(within(shaped(as_polars(table), columns, self.where), span))
             n_pending += pending[-1].height
             if n_pending >= BATCH_ROWS:
                 yield pl.concat(pending, rechunk=True)
@@ -211,7 +211,8 @@ class PostgresSource:
             false_values=["f"],
         )
         read = pa_csv.ReadOptions(column_names=plain.names, block_size=_BLOCK)
-        parse = pa_csv.ParseOptions(newlines_in_values=True)
+        # a row whose only column is null is an empty line
+        parse = pa_csv.ParseOptions(newlines_in_values=True, ignore_empty_lines=False)
         with (
             self.database.connect(self.where) as connection,
             connection.cursor() as cursor,
@@ -267,12 +268,6 @@ def _arrow_schema(types: dict[str, int], where: str) -> pa.Schema:
             )
         )
     return pa.schema([(name, _TYPES[code][1]) for name, code in types.items()])
-
-
-def _frame(table: pa.Table) -> pl.DataFrame:
-    frame = pl.from_arrow(table)
-    assert isinstance(frame, pl.DataFrame)  # noqa: S101  (a table never becomes a series)
-    return frame
 
 
 def _quoted(name: str) -> str:

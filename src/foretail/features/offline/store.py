@@ -27,10 +27,11 @@ from foretail.core.errors import UsageError
 from foretail.features.offline import write
 from foretail.features.offline.entities import EntityRows, entity_rows
 from foretail.features.offline.job import AsofRetrievalJob, TableJob, plain_text
+from foretail.features.offline.parquet import ParquetSource
 from foretail.features.offline.plan import JoinPlan, ViewJoin
 from foretail.features.offline.postgres import Database, PostgresSource
 from foretail.features.offline.pull import Pull, observed_rows, pull
-from foretail.features.offline.scan import ParquetSource, Source, Span
+from foretail.features.offline.scan import Source, Span
 from foretail.features.offline.stream import Streaming
 from foretail.features.offline.times import to_datetime, to_microseconds
 

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from foretail.core.errors import DataError, Problem
 from foretail.features.offline.cluster import run_partitions
 from foretail.features.offline.entities import with_time
-from foretail.features.offline.join import TIME, Keys, asof_rows, take
+from foretail.features.offline.join import TIME, Keys, Taking, asof_rows, take
 from foretail.features.offline.plan import JoinPlan, ViewJoin
 from foretail.features.offline.scan import Columns
 from foretail.features.offline.scatter import Scattered
@@ -216,12 +216,12 @@ def _at_once(plan: JoinPlan) -> pa.Table:
     for view in plan.views:
         span = view.span(first, last)  # type: ignore[arg-type]
         index, features = view.source.read_split(view.index, Columns(view.features), span)
-        rows = _rows(timed, index, view.join_keys, view.ttl, plan.as_known)
+        taking = Taking.of(_rows(timed, index, view.join_keys, view.ttl, plan.as_known), index.height)
         del index
         for frame in features:
             # column by column: a frame of differently chunked columns would be copied
-            for column in take(frame, rows):
-                table = table.append_column(column.name, column.to_frame().to_arrow()[0])
+            for column in frame:
+                table = table.append_column(column.name, taking.take(column).to_frame().to_arrow()[0])
     return table
 
 
@@ -323,10 +323,8 @@ def _spilled_view(
     theirs = dict(zip(view.join_keys.left, view.join_keys.right, strict=True))
     batches = view.source.batches(view.columns, view.span(*span))
     is_own = set(shared) <= set(theirs) and bool(shared)
-    if is_own:
-        files = spill(batches, tuple(theirs[key] for key in shared), n, stem)
-    else:
-        files = spill(batches, (), 1, stem) * n
+    keys = tuple(theirs[key] for key in shared) if is_own else ()
+    files = spill(batches, keys, n if is_own else 1, stem) * (1 if is_own else n)
     return [ViewRows(file.path, view.join_keys, view.names, view.ttl, is_own) for file in files]
 
 

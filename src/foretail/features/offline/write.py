@@ -13,7 +13,7 @@ import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
 from foretail.core.errors import DataError, Problem, nearest
-from foretail.features.offline.scan import ParquetSource
+from foretail.features.offline.parquet import ParquetSource
 
 __all__ = ["add_logs", "append"]
 
@@ -25,10 +25,23 @@ def append(source: ParquetSource, table: pa.Table) -> None:
 
     Raises
     ------
-    DataError : other columns than those that are there, values that do not fit their types, or the file changed
-        meanwhile.
+    DataError : other columns than those that are there, values that do not fit their types, a file that is broken or
+        changed meanwhile, or a full disk.
     """
     filesystem, path = fsspec.core.url_to_fs(source.uri, **source.storage)
+    try:
+        _append(filesystem, path, table, source)
+    except (OSError, pa.ArrowException) as error:
+        raise DataError(
+            Problem(
+                f"rows could not be added: {error}",
+                source.where,
+                "nothing was changed; free space on the disk, or write the file again from its origin if it is broken",
+            )
+        ) from error
+
+
+def _append(filesystem: Any, path: str, table: pa.Table, source: ParquetSource) -> None:
     if not filesystem.exists(path):
         target = path if path.endswith(".parquet") else _part(path)
         _write(filesystem, target, table.schema, [table])
@@ -72,7 +85,11 @@ def _rewrite(filesystem: Any, path: str, table: pa.Table, source: ParquetSource)
                 yield held.read_row_group(group)
             yield new
 
-        _write(filesystem, path, held.schema_arrow, rows(), before)
+        try:
+            _write(filesystem, path, held.schema_arrow, rows(), before)
+        except (OSError, pa.ArrowException):
+            _check_same(filesystem, path, before)
+            raise
 
 
 def _write(filesystem: Any, path: str, schema: pa.Schema, tables: Any, before: str | None = None) -> None:
@@ -85,15 +102,19 @@ def _write(filesystem: Any, path: str, schema: pa.Schema, tables: Any, before: s
             for table in tables:
                 writer.write_table(table)
         if before is not None:
-            filesystem.invalidate_cache()
-            if filesystem.ukey(path) != before:
-                raise DataError(
-                    Problem("the file was changed by another writer", path, "write one after the other: run it again")
-                )
+            _check_same(filesystem, path, before)
         filesystem.mv(staging, path)
     finally:
         if filesystem.exists(staging):
             filesystem.rm(staging)
+
+
+def _check_same(filesystem: Any, path: str, before: str) -> None:
+    filesystem.invalidate_cache()
+    if filesystem.ukey(path) != before:
+        raise DataError(
+            Problem("the file was changed by another writer", path, "write one after the other: run it again")
+        )
 
 
 def _part(folder: str) -> str:

@@ -291,8 +291,8 @@ def _derive(
 def _transform(view: Any, inputs: dict[str, list[Any]], n_rows: int) -> Mapping[str, Any]:
     """What the view's function makes of columns.
 
-    A Python function is called as Feast's ``transform_dict`` calls it (which checks the type of every argument at a cost
-    of half a read): once for all rows, or row by row where the view is a singleton.
+    A Python function is called as Feast's ``transform_dict`` calls it, without its look at every value's type: once for
+    all rows, or row by row where the view is a singleton.
     """
     if not n_rows:
         return {feature.name: [] for feature in view.features}

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -16,21 +17,25 @@ import numpy.typing as npt
 
 from foretail.core.quantiles import DEFAULT_QUANTILES
 from foretail.features.asof import Plan, plan_features
-from foretail.features.frame import Rows, forecast_rows, training_cutoffs, training_rows
+from foretail.features.frame import Outlook, Rows, training_cutoffs, training_rows
 from foretail.features.space import Space
-from foretail.models.base import LinearBase, fit_base
+from foretail.models.asked import Asked
+from foretail.models.attribution import over_a_base
+from foretail.models.base import LinearBase
 from foretail.models.contract import Forecast, Forecaster, Tags
+from foretail.models.contributions import Contributions
 from foretail.models.fallback import answered
 from foretail.models.heads import with_quantiles
-from foretail.models.neural_inputs import Inputs
+from foretail.models.neural.inputs import Inputs
+from foretail.models.neural.lesson import Curriculum, Lens, curriculum_of, in_units, newest_rows, to_sales
+from foretail.models.neural.recipe import Recipe
 from foretail.models.parameters import at_least, one_of, share_above_0
 from foretail.models.sample import row_weights
 from foretail.models.trees import calm_threads
 from foretail.panel.panel import Panel
 
 if TYPE_CHECKING:
-    from foretail.models.neural_fit import Recipe
-    from foretail.models.neural_network import QuantileNetwork
+    from foretail.models.neural.network import QuantileNetwork
 
 if find_spec("torch") is None:  # importing torch takes seconds: it waits for the first network
     raise ModuleNotFoundError("No module named 'torch'", name="torch")
@@ -44,12 +49,9 @@ BoolArray = npt.NDArray[np.bool_]
 # astray on every other, because it goes on along a line where a tree stays where it was
 _STRIDE = {"D": 10, "W": 3, "M": 1}
 _HALF_LIFE = {"D": 400, "W": 40, "M": 24}  # age at which a row counts half
-_CLIP = {"log": 3.0, "level": 20.0}  # differences from the base are cut here: a factor of 20, or 20 times the series
 _ZERO_SHARE = 0.15  # with more open periods without sales than this, logs describe a series badly
 _FEWEST_ROWS = 50  # fewer training rows than this teach nothing that the last season does not say
 _EXPLODED = 20.0  # times the largest value of a series: nobody would believe it
-_VALIDATION_SHARE = 0.2  # of the span of targets, at most
-_LEAST_SPREAD = 1e-6  # of the networks' answers, in units
 _SPACES = ("auto", "log", "level")
 _PARAMS = ("space", "epochs", "batch_size", "learning_rate", "members", "max_rows", "random_state", "n_threads")
 
@@ -103,37 +105,51 @@ class Neural(Forecaster):
 
     def fit(self, panel: Panel, h: int) -> Self:
         """Learn the base and the networks; with too little history nothing, and `predict` answers the last season."""
-        letter = panel.frequency.code[0]
+        rows = self._rows(panel, h)
+        if len(rows) >= _FEWEST_ROWS:
+            self._learn(rows, _weighed(rows, panel), newest_rows(rows, h))
+        return self
+
+    def curriculum(self, panel: Panel, h: int) -> Curriculum | None:
+        """Everything that `fit` does before the first network, for training elsewhere; None with too little history.
+
+        The model is then as `fit` leaves it, except that it has no networks yet.
+        """
+        rows = self._rows(panel, h)
+        if len(rows) < _FEWEST_ROWS:
+            return None
+        y = panel.y[rows.series, rows.cutoff + rows.step]
+        found = curriculum_of(rows, partial(_weighed, panel=panel), y, h, self.plan_.space, self.random_state)
+        self._look_through(found.lens)
+        return found
+
+    def _rows(self, panel: Panel, h: int) -> Rows:
+        """Training rows, after a fresh start."""
         self.plan_ = plan_features(panel, Space(_choose_space(panel) if self.space == "auto" else self.space))
         self.base_: LinearBase | None = None
         self.inputs_: Inputs | None = None
         self.spread_ = 1.0
         self.networks_: tuple[QuantileNetwork, ...] = ()
         self.importance_: tuple[tuple[str, float], ...] = ()
-        cutoffs = training_cutoffs(panel, h, _STRIDE[letter])
-        rows = training_rows(panel, self.plan_, h, cutoffs, self.max_rows, self.random_state)
-        if len(rows) >= _FEWEST_ROWS:
-            self._learn(rows, row_weights(rows, panel.n_periods, _HALF_LIFE[letter]), _newest(rows, h))
-        return self
+        cutoffs = training_cutoffs(panel, h, _STRIDE[panel.frequency.code[0]])
+        return training_rows(panel, self.plan_, h, cutoffs, self.max_rows, self.random_state)
 
     def _learn(self, rows: Rows, weight: FloatArray, newest: BoolArray) -> None:
         """The base, and networks on what it leaves over."""
         calm_threads()
-        from foretail.models.neural_fit import learn
+        from foretail.models.neural.fit import learn
 
-        self.base_ = fit_base(rows, weight, self.random_state)
-        base = self.base_.predict(rows)
-        bound = _CLIP[self.plan_.space]
-        left = np.clip(rows.target - base, -bound, bound)
-        self.spread_ = _spread(left)
-        self.inputs_ = Inputs.of(rows, base)
-        numbers, codes = self.inputs_.numeric(rows, base), self.inputs_.codes(rows)
-        found = learn(self.inputs_, numbers, codes, left / self.spread_, weight, newest, self._recipe())
+        lens = Lens.of(rows, weight, self.plan_.space, self.random_state)
+        self._look_through(lens)
+        shown = lens.lesson(rows, weight, rows.target)
+        found = learn(lens.inputs, shown.numbers, shown.codes, shown.target, weight, newest, self.recipe())
         self.networks_, self.importance_ = found.networks, found.importance
 
-    def _recipe(self) -> Recipe:
-        from foretail.models.neural_fit import Recipe
+    def _look_through(self, lens: Lens) -> None:
+        self.base_, self.inputs_, self.spread_ = lens.base, lens.inputs, lens.spread
 
+    def recipe(self) -> Recipe:
+        """How its networks are made."""
         return Recipe(
             epochs=self.epochs,
             batch_size=self.batch_size,
@@ -145,10 +161,19 @@ class Neural(Forecaster):
 
     def predict(self, panel: Panel, h: int) -> Forecast:
         """Base plus networks; series without a believable forecast get the last season and the reason."""
-        if self.base_ is None or self.inputs_ is None:
+        plan = self.outlook_plan()
+        if plan is None:
             reasons = dict.fromkeys(range(panel.n_series), "too little history for neural")
             return answered(np.zeros((panel.n_series, h)), panel, reasons)
-        rows = forecast_rows(panel, self.plan_, h)
+        return self.predict_from(Outlook.of(panel, plan, h))
+
+    def outlook_plan(self) -> Plan | None:
+        """What an outlook is made by; None where nothing was learned."""
+        return None if self.base_ is None or self.inputs_ is None else self.plan_
+
+    def predict_from(self, outlook: Outlook) -> Forecast:
+        """As `predict`, of the series of an outlook."""
+        panel, h, rows = outlook.panel, outlook.h, outlook.rows()
         found = self._quantiles(rows).reshape(panel.n_series, h, len(DEFAULT_QUANTILES))
         limit = _EXPLODED * _largest(panel, rows)
         y_hat = found[:, :, DEFAULT_QUANTILES.index(0.5)]
@@ -157,18 +182,41 @@ class Neural(Forecaster):
 
     def _quantiles(self, rows: Rows) -> FloatArray:
         """``[R, Q]`` in the unit of the target; not finite where a row has no reference."""
-        from foretail.models.neural_fit import quantiles
+        from foretail.models.neural.fit import quantiles
 
         assert self.base_ is not None and self.inputs_ is not None  # noqa: S101  (both or none)
         base = self.base_.predict(rows)
-        bound = _CLIP[self.plan_.space]
         found = quantiles(self.networks_, self.inputs_.numeric(rows, base), self.inputs_.codes(rows), self.n_threads)
-        with np.errstate(over="ignore", invalid="ignore"):
-            difference = base[:, None] + np.clip(found * self.spread_, -bound, bound)
-            z = rows.reference[:, None] + rows.unit[:, None] * difference
-            y = Space(self.plan_.space).inverse(z, rows.scale)
+        y = to_sales(found, self.spread_, self.plan_.space, base, rows.reference, rows.unit, rows.scale)
         ascending: FloatArray = np.maximum.accumulate(y, axis=1)
         return ascending
+
+    def contributions(self, asked: Asked) -> Contributions:
+        """The reference, the terms of the base, and integrated gradients of the median, as parts of sales."""
+        if self.base_ is None or self.inputs_ is None:
+            return super().contributions(asked)
+        return over_a_base(asked, self.plan_, self.base_, self.predict_from, self._learned)
+
+    def _learned(self, rows: Rows, base: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """What each feature and the base add ``[R, F + 1]``, and what the networks answer ``[R]``, in units.
+
+        What the sum of the gradients misses, and what is cut from a wild answer, is shared by size.
+        """
+        from foretail.models.neural.attribution import integrated_gradients
+        from foretail.models.neural.fit import quantiles
+
+        assert self.inputs_ is not None  # noqa: S101  (there is a base)
+        numbers, codes = self.inputs_.numeric(rows, base), self.inputs_.codes(rows)
+        found = quantiles(self.networks_, numbers, codes, self.n_threads)[:, DEFAULT_QUANTILES.index(0.5)]
+        answer = in_units(found, self.spread_, self.plan_.space)
+        parts, start = integrated_gradients(self.networks_, self.inputs_, numbers, codes, self.n_threads)
+        parts *= self.spread_
+        size = np.abs(parts).sum(axis=1)
+        missed = answer - start * self.spread_ - parts.sum(axis=1)
+        parts += np.abs(parts) * (missed / np.where(size > 0, size, 1.0))[:, None]
+        learned = np.zeros((len(rows), len(rows.names) + 1))
+        learned[:, [[*rows.names, "base"].index(name) for name in self.inputs_.names]] = parts
+        return learned, answer
 
     def importance(self) -> Sequence[tuple[str, float]]:
         """Share of the loss that each feature saves on the newest targets, largest first."""
@@ -186,7 +234,7 @@ class Neural(Forecaster):
         }
         (folder / "neural.json").write_text(json.dumps(stored), encoding="utf-8")
         if self.networks_:
-            from foretail.models.neural_fit import save_networks
+            from foretail.models.neural.fit import save_networks
 
             save_networks(self.networks_, folder / "networks.npz")
 
@@ -203,29 +251,19 @@ class Neural(Forecaster):
         model.networks_ = ()
         if model.inputs_ is not None:
             calm_threads()
-            from foretail.models.neural_fit import load_networks
+            from foretail.models.neural.fit import load_networks
 
             model.networks_ = load_networks(folder / "networks.npz", model.inputs_, model.members)
         return model
 
 
+def _weighed(rows: Rows, panel: Panel) -> FloatArray:
+    return row_weights(rows, panel.n_periods, _HALF_LIFE[panel.frequency.code[0]])
+
+
 def _choose_space(panel: Panel) -> str:
     open_y = panel.y[panel.observed & ~panel.closed[:, : panel.n_periods]]
     return "level" if np.count_nonzero(open_y <= 0) > _ZERO_SHARE * len(open_y) else "log"
-
-
-def _newest(rows: Rows, h: int) -> BoolArray:
-    """Rows of the last h periods of targets, fewer where that would be a large part of all."""
-    target = rows.cutoff + rows.step
-    last = target.max()
-    newest: BoolArray = target > last - min(h, _VALIDATION_SHARE * (last - target.min() + 1))
-    return newest
-
-
-def _spread(left: FloatArray) -> float:
-    """A robust size of what the base leaves over, positive."""
-    size = float(np.median(np.abs(left)))
-    return size if size > _LEAST_SPREAD else max(float(np.abs(left).mean()), _LEAST_SPREAD)
 
 
 def _largest(panel: Panel, rows: Rows) -> FloatArray:

@@ -14,11 +14,13 @@ import numpy.typing as npt
 import torch
 
 from foretail.core.quantiles import DEFAULT_QUANTILES
-from foretail.models.neural_inputs import Inputs
-from foretail.models.neural_network import QuantileNetwork
-from foretail.models.neural_training import Examples, Training, answers, mean_loss, seeded, threads, train
+from foretail.models.neural.inputs import Inputs
+from foretail.models.neural.lesson import target_quantiles
+from foretail.models.neural.network import QuantileNetwork
+from foretail.models.neural.recipe import Recipe
+from foretail.models.neural.training import Examples, answers, mean_loss, seeded, threads, train
 
-__all__ = ["Learned", "Recipe", "learn", "load_networks", "quantiles", "save_networks"]
+__all__ = ["Learned", "importance_of", "learn", "load_networks", "quantiles", "save_networks", "untrained"]
 
 FloatArray = npt.NDArray[np.float64]
 Float32Array = npt.NDArray[np.float32]
@@ -27,36 +29,9 @@ BoolArray = npt.NDArray[np.bool_]
 
 _HIDDEN = (256, 128, 64)
 _DROPOUT = 0.2
-_WEIGHT_DECAY = 0.01
-_PATIENCE = 3
 _FEWEST_ROWS = 50  # on either side of the split in time; fewer decide nothing
-_BATCHES = 64  # an epoch of fewer steps than this gets smaller batches
-_SMALLEST_BATCH = 64
 _IMPORTANCE_ROWS = 4096
 _NOTHING: tuple[tuple[str, float], ...] = ()
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How networks are made.
-
-    Attributes
-    ----------
-    epochs : passes over the rows, at most. batch_size, learning_rate : of each step.
-    members : networks, which differ by their seed. seed : of the first. n_threads : of torch on a CPU.
-    """
-
-    epochs: int
-    batch_size: int
-    learning_rate: float
-    members: int
-    seed: int
-    n_threads: int
-
-    def training(self, n_rows: int, epochs: int, seed: int) -> Training:
-        """The training of one network on so many rows."""
-        batch_size = min(self.batch_size, max(_SMALLEST_BATCH, n_rows // _BATCHES))
-        return Training(epochs, batch_size, self.learning_rate, _WEIGHT_DECAY, _PATIENCE, seed)
 
 
 @dataclass(frozen=True)
@@ -90,13 +65,13 @@ def learn(
     numbers, codes : see `Inputs`. target : ``[R]`` of size about 1. weight : ``[R]``. newest : bool ``[R]``, the rows
         whose targets are later than those of all others; too few on a side, and half the epochs are made.
     """
-    rows = Examples(*map(torch.from_numpy, (numbers, codes, target.astype(np.float32), weight.astype(np.float32))))
+    rows = Examples.of(numbers, codes, target, weight)
     epochs, importance = max(1, recipe.epochs // 2), _NOTHING
     with threads(recipe.n_threads):
         if min(int(newest.sum()), int((~newest).sum())) >= _FEWEST_ROWS:
             older, held = (rows.take(torch.from_numpy(np.flatnonzero(part))) for part in (~newest, newest))
             network, epochs = _network(inputs, older, held, recipe.epochs, recipe, recipe.seed)
-            importance = _importance(network, inputs, held, recipe.seed)
+            importance = importance_of(network, inputs, held, recipe.seed)
         members = [
             _network(inputs, rows, None, epochs, recipe, recipe.seed + member)[0] for member in range(recipe.members)
         ]
@@ -123,7 +98,7 @@ def save_networks(networks: Sequence[QuantileNetwork], path: Path) -> None:
 
 def load_networks(path: Path, inputs: Inputs, members: int) -> tuple[QuantileNetwork, ...]:
     """Read what `save_networks` wrote."""
-    networks = tuple(_empty(inputs, np.zeros(len(DEFAULT_QUANTILES))) for _ in range(members))
+    networks = tuple(untrained(inputs, [0.0] * len(DEFAULT_QUANTILES)) for _ in range(members))
     with np.load(path, allow_pickle=False) as stored:
         for i, network in enumerate(networks):
             network.load_state_dict({name: torch.from_numpy(stored[f"{i}.{name}"]) for name in network.state_dict()})
@@ -134,27 +109,19 @@ def _network(
     inputs: Inputs, rows: Examples, held: Examples | None, epochs: int, recipe: Recipe, seed: int
 ) -> tuple[QuantileNetwork, int]:
     """One trained network and after how many epochs it was as it is."""
-    start = _weighted_quantiles(rows.target.numpy(), rows.weight.numpy())
+    start = target_quantiles(rows.target.numpy(), rows.weight.numpy())
     with seeded(seed):
-        network = _empty(inputs, start)
+        network = untrained(inputs, start.tolist())
         history = train(network, rows, recipe.training(len(rows), epochs, seed), held)
     return network, max(1, history.best_epoch)
 
 
-def _empty(inputs: Inputs, start: FloatArray) -> QuantileNetwork:
-    return QuantileNetwork(inputs.width, inputs.sizes, _HIDDEN, DEFAULT_QUANTILES, _DROPOUT, start.tolist())
+def untrained(inputs: Inputs, start: Sequence[float]) -> QuantileNetwork:
+    """A network before its first step; ``start [Q]`` is what it answers."""
+    return QuantileNetwork(inputs.width, inputs.sizes, _HIDDEN, DEFAULT_QUANTILES, _DROPOUT, start)
 
 
-def _weighted_quantiles(values: Float32Array, weight: Float32Array) -> FloatArray:
-    """``[Q]`` quantiles of all targets together: what is answered before anything is learned."""
-    order = np.argsort(values, kind="stable")
-    share = np.cumsum(weight[order], dtype=np.float64)
-    position = np.searchsorted(share, np.array(DEFAULT_QUANTILES) * share[-1])
-    found: FloatArray = values[order][np.minimum(position, len(values) - 1)].astype(np.float64)
-    return found
-
-
-def _importance(network: QuantileNetwork, inputs: Inputs, held: Examples, seed: int) -> tuple[tuple[str, float], ...]:
+def importance_of(network: QuantileNetwork, inputs: Inputs, held: Examples, seed: int) -> tuple[tuple[str, float], ...]:
     """How much worse the held rows are forecast when one feature is taken from another row, as shares of the sum."""
     generator = torch.Generator().manual_seed(seed)
     held = held.take(torch.randperm(len(held), generator=generator)[:_IMPORTANCE_ROWS])

@@ -11,35 +11,36 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from foretail.models.neural_network import QuantileNetwork
+from foretail.models.neural.network import QuantileNetwork
+from foretail.models.neural.recipe import Training
 
-__all__ = ["Examples", "History", "Training", "answers", "mean_loss", "pinball", "seeded", "threads", "train"]
+__all__ = [
+    "MOST_GRADIENT",
+    "Examples",
+    "History",
+    "Training",
+    "answers",
+    "mean_loss",
+    "parameter_groups",
+    "pinball",
+    "rate_at",
+    "seeded",
+    "threads",
+    "train",
+]
+
+FloatArray = npt.NDArray[np.float64]
+Float32Array = npt.NDArray[np.float32]
+IntArray = npt.NDArray[np.int64]
 
 _PREDICT_BATCH = 65_536  # fixed: the same rows in other batches could differ in the last bit
 _WARM_UP = 0.05  # share of the steps in which the learning rate rises
-_MOST_GRADIENT = 1.0
-
-
-@dataclass(frozen=True)
-class Training:
-    """How a network is trained.
-
-    Attributes
-    ----------
-    epochs : passes over the examples, at most. batch_size : examples a step. learning_rate : its peak.
-    weight_decay : of AdamW. patience : epochs without a better validation loss after which training ends.
-    seed : of the order of the examples and of dropout.
-    """
-
-    epochs: int
-    batch_size: int
-    learning_rate: float
-    weight_decay: float
-    patience: int
-    seed: int
+MOST_GRADIENT = 1.0
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,11 @@ class Examples:
 
     def __len__(self) -> int:
         return len(self.target)
+
+    @classmethod
+    def of(cls, numbers: Float32Array, codes: IntArray, target: FloatArray, weight: FloatArray) -> Examples:
+        """From arrays."""
+        return cls(*map(torch.from_numpy, (numbers, codes, target.astype(np.float32), weight.astype(np.float32))))
 
     def take(self, index: Tensor) -> Examples:
         """Some of the rows."""
@@ -97,10 +103,10 @@ def train(
     device = _device()
     model.to(device)
     examples = examples.to(device)
-    optimizer = torch.optim.AdamW(_parameter_groups(model, training.weight_decay), lr=training.learning_rate)
+    optimizer = torch.optim.AdamW(parameter_groups(model, training.weight_decay), lr=training.learning_rate)
     n_batches = max(1, len(examples) // training.batch_size)
     n_steps = n_batches * training.epochs
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate(step / n_steps))
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: rate_at(step / n_steps))
     order = torch.Generator().manual_seed(training.seed)
     history = History()
     best = copy.deepcopy(model.state_dict())
@@ -114,7 +120,7 @@ def train(
             loss = pinball(quantiles, batch.target, batch.weight, model.levels)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
-            nn.utils.clip_grad_norm_(model.parameters(), _MOST_GRADIENT)
+            nn.utils.clip_grad_norm_(model.parameters(), MOST_GRADIENT)
             optimizer.step()
             schedule.step()
             losses.append(loss.detach())
@@ -178,14 +184,14 @@ def _device() -> torch.device:
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
-def _rate(share: float) -> float:
+def rate_at(share: float) -> float:
     """Learning rate at a share of the steps, relative to its peak."""
     if share < _WARM_UP:
         return 0.1 + 0.9 * share / _WARM_UP
     return 0.5 * (1 + math.cos(math.pi * (share - _WARM_UP) / (1 - _WARM_UP)))
 
 
-def _parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, object]]:
+def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, object]]:
     """Matrices decay; biases and the scales of BatchNorm do not."""
     matrices = [item for item in model.parameters() if item.ndim > 1]
     vectors = [item for item in model.parameters() if item.ndim <= 1]

@@ -9,8 +9,8 @@ import numpy as np
 import polars as pl
 
 from foretail.features.offline.entities import EntityRows, entity_rows
+from foretail.features.offline.parquet import ParquetSource
 from foretail.features.offline.plan import JoinPlan, ViewJoin
-from foretail.features.offline.scan import ParquetSource
 
 T0 = dt.datetime(2024, 3, 1, tzinfo=dt.UTC)
 DAY = dt.timedelta(days=1)

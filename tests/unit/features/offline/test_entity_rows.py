@@ -120,7 +120,7 @@ def test_no_rows_have_no_span() -> None:
 
 
 def test_the_epoch_is_a_time_like_any_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("foretail.features.offline.scan.BATCH_ROWS", 1)
+    monkeypatch.setattr("foretail.features.offline.parquet.BATCH_ROWS", 1)
     epoch = dt.datetime(1970, 1, 1, tzinfo=dt.UTC)
     frame = pl.DataFrame({"event_timestamp": [epoch + dt.timedelta(days=9), epoch, epoch + dt.timedelta(days=1)]})
     frame.write_parquet(tmp_path / "x.parquet", row_group_size=1)

@@ -19,7 +19,8 @@ from polars.testing import assert_frame_equal
 from foretail.core.errors import DataError
 from foretail.features.offline import scan
 from foretail.features.offline.join import CREATED, TIME
-from foretail.features.offline.scan import Columns, ParquetSource, Span
+from foretail.features.offline.parquet import ParquetSource
+from foretail.features.offline.scan import Columns, Span
 from foretail.features.offline.times import to_datetime, to_microseconds
 
 COLUMNS = Columns((("key", "store_id"), ("y", "amount")), "event_timestamp", "created_timestamp")

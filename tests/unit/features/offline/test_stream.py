@@ -16,7 +16,7 @@ from polars.testing import assert_frame_equal
 
 from foretail.core.errors import DataError, ForetailError
 from foretail.features.offline import stream
-from foretail.features.offline.scan import ParquetSource
+from foretail.features.offline.parquet import ParquetSource
 from foretail.features.offline.stream import Streaming, historical_to_parquet, join_plan
 
 FEATURES = ["amount", "count", "label", "is_open", "day"]
@@ -49,7 +49,7 @@ def test_partitions_change_nothing(tmp_path: Path, ttl, as_known) -> None:
 def test_features_read_a_few_at_a_time_are_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = plan(tmp_path)
     whole = join_plan(made, AT_ONCE)
-    monkeypatch.setattr("foretail.features.offline.scan._VALUES_AT_ONCE", 150)
+    monkeypatch.setattr("foretail.features.offline.parquet._VALUES_AT_ONCE", 150)
     assert_frame_equal(pl.from_arrow(join_plan(made, AT_ONCE)), pl.from_arrow(whole))
 
 

@@ -18,8 +18,8 @@ from foretail.core.quantiles import DEFAULT_QUANTILES
 from foretail.core.spec import DatasetSpec
 from foretail.models.base import LinearBase
 from foretail.models.neural import Neural
-from foretail.models.neural_fit import quantiles
-from foretail.models.neural_inputs import Inputs
+from foretail.models.neural.fit import quantiles
+from foretail.models.neural.inputs import Inputs
 from foretail.panel.panel import Covariate, Panel
 
 H, T = 14, 300

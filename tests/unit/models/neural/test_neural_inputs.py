@@ -11,7 +11,7 @@ import pytest
 
 from foretail.features.catalogue import Feature
 from foretail.features.frame import Rows
-from foretail.models.neural_inputs import Inputs
+from foretail.models.neural.inputs import Inputs
 
 
 def rows_of(categories: tuple[str, ...] = (), **columns: Any) -> Rows:

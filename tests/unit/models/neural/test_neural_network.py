@@ -10,8 +10,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from foretail.models.neural_network import QuantileNetwork
-from foretail.models.neural_training import Examples, Training, answers, mean_loss, pinball, seeded, threads, train
+from foretail.models.neural.network import QuantileNetwork
+from foretail.models.neural.training import Examples, Training, answers, mean_loss, pinball, seeded, threads, train
 
 LEVELS = (0.1, 0.5, 0.9)
 START = (-1.0, 0.25, 2.0)

@@ -1,0 +1,1 @@
+"""Serving: model versions that answer requests over KServe's protocols."""
