@@ -1,9 +1,10 @@
 """The network beside boosting and the profile, each as it comes: accuracy, quantiles, seconds.
 
 One made-up daily panel and, where the files are at hand, six weeks of Rossmann that end half a year before its last
-block. Quantiles are the network's own, before any calibration.
+block. Quantiles are the network's own, before any calibration. Then 65,520 rows of a made-up weekly world, trained by
+one and by two processes (`benchmarks.neural_ranks`).
 
-    python -m benchmarks.neural [--rows N] [--threads N]
+    python -m benchmarks.neural [--rows N] [--threads N] [--only ranks]
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.data import layout_folder
-from benchmarks.table import Measure, publish
+from benchmarks.neural_ranks import distributed
+from benchmarks.table import Measure, publish, show
 from foretail.backtest.metrics import Evaluation, scales, score
 from foretail.backtest.result import Scores
 from foretail.models.families import family_class, make
@@ -80,6 +82,11 @@ def rossmann() -> Window | None:
     return None if folder is None else _cut("rossmann", open_table("rossmann", data=folder.parent), _HORIZON, _CUTOFF)
 
 
+def weekly() -> Window:
+    """The size that is published with another system: 630 series, 104 weeks; the last eight are forecast."""
+    return _cut("weekly-65k", open_table("synthetic:weekly-65k"), 8)
+
+
 def _cut(name: str, table: Table, h: int, cutoff: dt.date | None = None) -> Window:
     """The panel at a cutoff (h periods before the end when None) and the h periods after it, same series."""
     whole = build_panel(table).panel
@@ -99,12 +106,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.neural", description=__doc__)
     parser.add_argument("--rows", type=int, default=300_000, metavar="N", help="training rows at most, for all")
     parser.add_argument("--threads", type=int, default=2, metavar="N", help="threads, for all")
+    parser.add_argument("--only", choices=["families", "ranks"], help="one half; its table is not kept")
     asked = parser.parse_args(arguments)
     measures = []
-    for window in (synthetic(), rossmann()):
+    for window in (synthetic(), rossmann()) if asked.only != "ranks" else ():
         if window is not None:
             measures += _measures(window, asked.rows, asked.threads)
-    publish("neural", measures)
+    if asked.only != "families":
+        ahead = weekly()
+        measures += distributed(ahead.name, ahead.history, ahead.y)
+    if asked.only:
+        show(measures)
+    else:
+        publish("neural", measures)
 
 
 def _measures(window: Window, rows: int, threads: int) -> list[Measure]:

@@ -1,7 +1,7 @@
 """Sends broken requests to a server, ten thousand of them: none may be answered with 500, none may hang.
 
-Every request is made from a seed: a right one, changed in one to four places. ``make bench-serving_fuzz`` starts a server
-and sends them over V1, V2 (JSON and binary) and gRPC; tests send some hundreds with the same functions.
+Every request is made from a seed: a right one, changed in some places. ``make bench-serving_fuzz`` starts a server and
+sends them over V1, V2 (JSON and binary) and gRPC; tests send some hundreds with the same functions.
 """
 
 from __future__ import annotations
@@ -106,7 +106,9 @@ def _v2_binary(draw: random.Random, name: str, right: Mapping[str, Any]) -> Http
     for item in _tensors(draw, right):
         raw = _raw(draw, item)
         size = len(raw) if draw.random() < 0.8 else draw.choice([0, -1, len(raw) + 1, 2**40, "4", None, 1.5])
-        inputs.append({**{key: item[key] for key in ("name", "shape", "datatype")}, "parameters": {"binary_data_size": size}})
+        inputs.append(
+            {**{key: item[key] for key in ("name", "shape", "datatype")}, "parameters": {"binary_data_size": size}}
+        )
         tail += raw
     head = json.dumps({"inputs": inputs, "parameters": {"binary_data_output": draw.random() < 0.5}}).encode()
     length = len(head) if draw.random() < 0.85 else draw.choice([0, -3, len(head) // 2, 10**9, "x", "٣"])
@@ -177,7 +179,24 @@ def _kind(value: Any) -> str:
 
 def _junk(draw: random.Random, depth: int = 0) -> Any:
     """Any JSON value, the awkward ones among them."""
-    plain: list[Any] = [None, True, False, 0, 1, -1, 2**31, 2**63, -(2**63) - 1, 2**64, 1e308, -0.0, 1.5, "", "1", "NaN"]
+    plain: list[Any] = [
+        None,
+        True,
+        False,
+        0,
+        1,
+        -1,
+        2**31,
+        2**63,
+        -(2**63) - 1,
+        2**64,
+        1e308,
+        -0.0,
+        1.5,
+        "",
+        "1",
+        "NaN",
+    ]
     plain += ["2012-02-03", "2012-02-30", "9999-12-31", "0001-01-01", "2012-2-3", "\u0000", "\ud83d\ude00", "a" * 3000]
     plain += [_word(draw), float("nan"), float("inf"), draw.random() * 1e6, draw.randrange(-5, 50)]
     if depth < 3 and draw.random() < 0.2:
@@ -205,7 +224,9 @@ def _raw(draw: random.Random, item: Mapping[str, Any]) -> bytes:
             text = value.encode("utf-8", "replace")
             parts.append(len(text).to_bytes(4, "little") + text)
         else:
-            parts.append((value if isinstance(value, int) and abs(value) < 2**62 else 3).to_bytes(8, "little", signed=True))
+            parts.append(
+                (value if isinstance(value, int) and abs(value) < 2**62 else 3).to_bytes(8, "little", signed=True)
+            )
     return b"".join(parts)
 
 
@@ -236,7 +257,9 @@ def _broken_text(draw: random.Random, body: Any) -> bytes:
 
 
 def _headers(draw: random.Random) -> dict[str, str]:
-    kind = draw.choice(("application/json",) * 6 + ("text/plain", "application/cloudevents+json", "", "multipart/form-data"))
+    kind = draw.choice(
+        ("application/json",) * 6 + ("text/plain", "application/cloudevents+json", "", "multipart/form-data")
+    )
     headers = {"content-type": kind}
     if draw.random() < 0.05:
         headers |= {"ce-specversion": "1.0", "ce-source": "x", "ce-type": "y", "ce-id": "z"}

@@ -12,7 +12,7 @@ from foretail.features.catalogue import Feature
 from foretail.features.space import Space
 from foretail.panel.panel import Panel
 
-__all__ = ["Monotone", "check_monotone", "constraints", "monotone_plan", "read_monotone"]
+__all__ = ["Monotone", "check_monotone", "check_together", "constraints", "monotone_plan", "read_monotone"]
 
 Monotone = Mapping[str, int] | str | None
 
@@ -20,6 +20,9 @@ _EXAMPLE = '{"price": -1, "promo": 1}, or as text price:-1;promo:1'
 # features made of the covariate's own value at the target date, and the sign with which they follow it; the distances
 # to a flag are 0 where it is on. Values of the dates before and after it (`before_`, `after_`) are not bound.
 _FOLLOWING = {"known_": 1, "relative_": 1, "run_": 1, "since_": -1, "until_": -1}
+# objectives whose leaves are set to a quantile afterwards, past any constraint: LightGBM refuses them, XGBoost
+# breaks the constraint in silence
+_RENEWED = {"l1", "mae", "regression_l1", "mape", "quantile", "reg:absoluteerror", "reg:quantileerror"}
 
 
 def read_monotone(wanted: Monotone) -> dict[str, int]:
@@ -61,6 +64,27 @@ def check_monotone(panel: Panel, signs: Mapping[str, int]) -> None:
                 f"{name!r} holds text, which has no order to be monotone in.\n  where: monotone"
                 f"\n  fix:   give {name!r} as a number, for example 0 and 1"
             )
+
+
+def check_together(monotone: Mapping[str, int], objective: str, heads: str) -> None:
+    """See that a library can keep what is asked for monotone.
+
+    Raises
+    ------
+    UsageError : quantile heads, or an objective whose leaves are moved after the constraint was applied.
+    """
+    kind = (
+        f"heads={heads}"
+        if heads in {"interval", "quantile"}
+        else f"objective {objective!r}"
+        if objective in _RENEWED
+        else ""
+    )
+    if monotone and kind:
+        raise UsageError(
+            f"{kind} cannot be kept monotone: the leaves are moved after the constraint was applied.\n"
+            f"  where: monotone in {', '.join(monotone)}\n  fix:   objective=l2 or objective=huber, and heads=none"
+        )
 
 
 def monotone_plan(panel: Panel, space: Space, signs: Mapping[str, int]) -> Plan:

@@ -18,7 +18,6 @@ from typing import Any, ClassVar, Self
 import numpy as np
 import numpy.typing as npt
 
-from foretail.core.errors import UsageError
 from foretail.core.quantiles import quantile_column
 from foretail.features.asof import Plan
 from foretail.features.frame import Outlook, Rows, training_cutoffs, training_rows
@@ -30,7 +29,7 @@ from foretail.models.contract import Forecast, Forecaster, Tags
 from foretail.models.contributions import Contributions
 from foretail.models.fallback import answered
 from foretail.models.heads import ALL_HEADS, INTERVAL_HEADS, filled_levels, with_quantiles
-from foretail.models.monotone import Monotone, check_monotone, constraints, monotone_plan, read_monotone
+from foretail.models.monotone import Monotone, check_monotone, check_together, constraints, monotone_plan, read_monotone
 from foretail.models.parameters import at_least, one_of, share_above_0
 from foretail.models.sample import Sample, row_weights, taken, with_base
 from foretail.panel.panel import Panel
@@ -57,9 +56,6 @@ _HEADS = ("auto", "none", "interval", "quantile")
 _TRIED_CUTOFFS = 3  # held-out cutoffs on which the spaces are compared, as far as a quarter of the history reaches
 _TRIED_ROWS = 150_000  # training rows of that comparison: enough to tell the spaces apart
 _HEAD_SHARE = 0.3  # of the rounds, for a quantile head: more of them overfit the tails and cost in proportion
-# objectives whose leaves are set to a quantile afterwards, past any constraint: LightGBM refuses them, XGBoost
-# breaks the constraint in silence
-_RENEWED = {"l1", "mae", "regression_l1", "mape", "quantile", "reg:absoluteerror", "reg:quantileerror"}
 
 
 class Trees(Forecaster):
@@ -128,7 +124,7 @@ class Trees(Forecaster):
         self.max_rows = at_least(self.family, "max_rows", max_rows, 1)
         self.random_state = random_state
         self.n_threads = n_threads
-        _check_together(self.monotone, self.objective, self.heads)
+        check_together(self.monotone, self.objective, self.heads)
 
     # what a library must be able to do
 
@@ -410,22 +406,6 @@ def calm_threads() -> None:
     variable is read when a library is loaded, so call this before.
     """
     os.environ.setdefault("GOMP_SPINCOUNT", "3000")
-
-
-def _check_together(monotone: Mapping[str, int], objective: str, heads: str) -> None:
-    """Refuse what no library can keep monotone."""
-    kind = (
-        f"heads={heads}"
-        if heads in {"interval", "quantile"}
-        else f"objective {objective!r}"
-        if objective in _RENEWED
-        else ""
-    )
-    if monotone and kind:
-        raise UsageError(
-            f"{kind} cannot be kept monotone: the leaves are moved after the constraint was applied.\n"
-            f"  where: monotone in {', '.join(monotone)}\n  fix:   objective=l2 or objective=huber, and heads=none"
-        )
 
 
 def _usual_space(panel: Panel) -> str:

@@ -102,8 +102,9 @@ def train_on_kubeflow(
         runtime = client.get_runtime(place.runtime)
         nodes = place.nodes or runtime.trainer.num_nodes
         _submit(client, job, command, runtime, nodes)
+    with _said_plainly(place, job):
         status = _wait(client, job) if wait else client.get_job(job).status
-        log = list(client.get_job_logs(job)) if wait else []
+    log = _log(client, job) if wait else []
     _conclude(job, status, log, f"kubectl describe trainjob {job}", tell)
     return {
         "job": job,
@@ -207,8 +208,13 @@ def _answers(address: str) -> None:
 
 
 @contextmanager
-def _said_plainly(place: Place) -> Iterator[None]:
-    """Turn what the SDK and the Kubernetes client raise into a message that says what to do."""
+def _said_plainly(place: Place, job: str = "") -> Iterator[None]:
+    """Turn what the SDK and the Kubernetes client raise into a message that says what to do.
+
+    Parameters
+    ----------
+    job : the TrainJob, once it is submitted: it may go on whatever happens here.
+    """
     from kubernetes.client import ApiException
     from kubernetes.config import ConfigException
 
@@ -221,6 +227,11 @@ def _said_plainly(place: Place) -> Iterator[None]:
         ) from error
     except (OSError, RuntimeError, ApiException) as error:
         cause = error.__cause__ or error
+        if job:
+            raise ServiceError(
+                f"TrainJob {job} is lost from sight: {error}: {_reason(cause)}\n  where: the Kubernetes context\n"
+                f"  fix:   it may be running still: kubectl get trainjob {job}"
+            ) from error
         if isinstance(cause, ApiException) and cause.status == 404:
             raise ServiceError(
                 f"{error}\n  where: runtime {place.runtime!r}\n"
@@ -258,6 +269,14 @@ def _submit(client: TrainerClient, job: str, arguments: list[str], runtime: Any,
 def _wait(client: TrainerClient, job: str) -> str:
     ended = client.wait_for_job_status(job, status={"Complete", "Failed"}, timeout=_LONGEST_S, polling_interval=_POLL_S)
     return str(ended.status)
+
+
+def _log(client: TrainerClient, job: str) -> list[str]:
+    """The log of node 0, or why it cannot be read: how the job ended is known without it."""
+    try:
+        return list(client.get_job_logs(job))
+    except RuntimeError as error:
+        return [f"its log cannot be read: {error}: {_reason(error.__cause__ or error)}"]
 
 
 def _train_here(job: str, command: list[str], settings: Settings, tell: Callable[[str], None]) -> dict[str, Any]:

@@ -116,6 +116,15 @@ class Endpoints:
         described = self.plane.predictor(model_name).describe()
         return _json({"name": model_name, "ready": True, **described})
 
+    async def metadata(self, model_name: str) -> Response:
+        """The tensors and versions of a model."""
+        return _json(await self.plane.model_metadata(model_name))
+
+    async def ready(self, model_name: str) -> Response:
+        """Whether a model is loaded: 503 while it is not."""
+        await self._check_ready(model_name)
+        return _json({"name": model_name, "ready": True})
+
     async def version_metadata(self, model_name: str, model_version: str) -> Response:
         """The tensors of a version."""
         self.plane.predictor(model_name).route.choose(model_version)
@@ -300,13 +309,19 @@ def _add_inference(app: FastAPI, endpoints: Endpoints) -> None:
             responses=_REFUSALS,
             openapi_extra={"requestBody": {"required": True, "content": {_JSON: {"schema": schema}}}},
         )
-    gets = ((v1, endpoints.describe), (f"{v2}{at}", endpoints.version_metadata))
-    for path, read in (*gets, (f"{v2}{at}/ready", endpoints.version_ready)):
+    gets = (
+        (v1, endpoints.describe),
+        (f"{v2}/ready", endpoints.ready),
+        (v2, endpoints.metadata),
+        (f"{v2}{at}/ready", endpoints.version_ready),
+        (f"{v2}{at}", endpoints.version_metadata),
+    )
+    for path, read in gets:
         app.add_api_route(path, read, methods=["GET"], response_model=None, responses=_REFUSALS)
 
 
 def _add_kserve(app: FastAPI, plane: Plane, extension: Any) -> None:
-    """KServe's own endpoints, as they are: liveness, readiness, metadata, metrics, the repository."""
+    """KServe's own endpoints, as they are: liveness, readiness of the server, metrics, the repository."""
     v1, v2 = V1Endpoints(plane, extension), V2Endpoints(plane, extension)
     gets = (
         ("/", plane.live),
@@ -316,8 +331,6 @@ def _add_kserve(app: FastAPI, plane: Plane, extension: Any) -> None:
         ("/v2/health/live", v2.live),
         ("/v2/health/ready", v2.ready),
         ("/v2/models", v2.models),
-        ("/v2/models/{model_name}/ready", v2.model_ready),
-        ("/v2/models/{model_name}", v2.model_metadata),
     )
     for path, endpoint in gets:
         app.add_api_route(path, endpoint, methods=["GET"], responses=_REFUSALS)

@@ -23,6 +23,7 @@ class Cluster:
         self.objects = {f"{GROUP}/clustertrainingruntimes/{runtime['metadata']['name']}": runtime}
         self.ends = ""  # how jobs end: Complete, Failed, or not at all
         self.log = ""
+        self.forgets = False  # jobs are gone as soon as they are made
         self.refused: list[str] = []
         cluster = self
 
@@ -61,14 +62,15 @@ class Cluster:
         namespace = call.path.split("/namespaces/")[1].split("/")[0]
         metadata = {**manifest["metadata"], "namespace": namespace, "creationTimestamp": "2026-01-01T00:00:00Z"}
         made = {**manifest, "metadata": metadata}
-        self.objects[f"{call.path}/{metadata['name']}"] = made
+        if not self.forgets:
+            self.objects[f"{call.path}/{metadata['name']}"] = made
         _send(call, 201, made)
 
     def answer(self, call: BaseHTTPRequestHandler) -> None:
         """Give an object, the pods of a job, or the log of one."""
         path = call.path.split("?")[0]
         if path.endswith("/log"):
-            _send(call, 200, self.log)
+            _send(call, 200 if self.log else 403, self.log or {"kind": "Status", "message": "logs are not for you"})
         elif path.endswith("/pods"):
             _send(call, 200, {"kind": "PodList", "apiVersion": "v1", "metadata": {}, "items": self._pods()})
         elif path in self.objects:

@@ -55,12 +55,17 @@ def _kubernetes_faults(manifest: dict[str, Any]) -> list[str]:
     return []
 
 
-@cache
-def _validator(kind: str, api_version: str) -> jsonschema.Draft202012Validator:
+def schemas() -> Path:
+    """The folder of the operators' definitions; the test skips without one."""
     folder = os.environ.get("FORETAIL_SCHEMAS")
     if not folder:
-        pytest.skip(f"needs {FILES[kind]}: set FORETAIL_SCHEMAS to the folder that holds it")
-    definition = _definition(Path(folder) / FILES[kind])
+        pytest.skip("needs the operators' definitions: set FORETAIL_SCHEMAS to the folder that holds them")
+    return Path(folder)
+
+
+@cache
+def _validator(kind: str, api_version: str) -> jsonschema.Draft202012Validator:
+    definition = _definition(schemas() / FILES[kind])
     group, version = api_version.split("/")
     assert definition["spec"]["group"] == group
     served = {entry["name"]: entry for entry in definition["spec"]["versions"] if entry["served"]}

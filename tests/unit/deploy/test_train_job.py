@@ -10,6 +10,7 @@ import pytest
 import yaml
 from cluster import Cluster, context
 from kustomized import KUBERNETES
+from manifest_schemas import schemas
 
 from foretail.cli.forecasting import train
 from foretail.core.errors import MissingExtraError, ServiceError, UsageError
@@ -27,6 +28,7 @@ SALES = Request("/data/sales.parquet", keys=("store", "dept"), models=("neural",
 @pytest.fixture
 def cluster(tmp_path, monkeypatch):
     """A cluster with the runtime that is shipped, as the current Kubernetes context."""
+    schemas()
     runtime = yaml.safe_load((KUBERNETES / "bases" / "training" / "runtime.yaml").read_text(encoding="utf-8"))
     with Cluster(runtime) as running:
         choose(monkeypatch, context(tmp_path / "config", running.server.server_address[1]))
@@ -96,6 +98,19 @@ def test_a_job_that_is_waited_for_and_completes(cluster, tmp_path):
 def test_a_job_that_fails_is_an_error_with_the_end_of_its_log(cluster, tmp_path):
     cluster.ends, cluster.log = "Failed", "epoch 1\nerror: no column 'sales'"
     with pytest.raises(ServiceError, match=r"(?s)failed.*no column 'sales'.*kubectl describe trainjob foretail-"):
+        submit(tmp_path, wait=True)
+
+
+def test_a_log_that_may_not_be_read_does_not_hide_how_the_job_ended(cluster, tmp_path):
+    cluster.ends = "Complete"
+    result, lines = submit(tmp_path, wait=True)
+    assert result["status"] == "Complete"
+    assert "logs are not for you" in lines[0]
+
+
+def test_a_job_that_vanishes_is_not_a_runtime_that_is_missing(cluster, tmp_path):
+    cluster.forgets = True
+    with pytest.raises(ServiceError, match=r"(?s)TrainJob foretail-\S+ is lost from sight.*404.*may be running still"):
         submit(tmp_path, wait=True)
 
 

@@ -16,8 +16,7 @@ from foretail.panel.build import build_panel
 from foretail.registry.bundle import Bundle
 from foretail.registry.info import BundleInfo, FamilyTree
 from foretail.serving.errors import RequestError
-from foretail.serving.scorer import Ask
-from foretail.serving.store_scorer import StoreScorer
+from foretail.serving.scorer import Ask, StoreScorer
 from foretail.sources.synthetic import synthetic_table
 
 H, LEVELS = 4, (0.1, 0.5, 0.9)

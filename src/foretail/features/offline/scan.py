@@ -13,7 +13,18 @@ from foretail.core.errors import DataError, Problem, nearest
 from foretail.features.offline.join import CREATED, TIME
 from foretail.features.offline.times import is_instant, microseconds
 
-__all__ = ["ALL_TIME", "BATCH_ROWS", "Columns", "Source", "Span", "as_polars", "check_columns", "shaped", "within"]
+__all__ = [
+    "ALL_TIME",
+    "BATCH_ROWS",
+    "Columns",
+    "Source",
+    "Span",
+    "as_arrow",
+    "as_polars",
+    "check_columns",
+    "shaped",
+    "within",
+]
 
 BATCH_ROWS = 262_144
 
@@ -129,6 +140,13 @@ def _inside(time: pl.Series, span: Span) -> pl.Series:
     if span.until is not None:
         inside &= (time <= span.until).fill_null(False)
     return inside
+
+
+def as_arrow(column: pl.Series) -> pa.ChunkedArray:
+    """The same column, in the same pieces; text with short offsets, as Feast's other stores give it."""
+    found = column.to_frame().to_arrow()[0]
+    is_short = pa.types.is_large_string(found.type) and all(piece.nbytes < 2**31 for piece in found.chunks)
+    return found.cast(pa.string()) if is_short else found
 
 
 def as_polars(table: pa.Table) -> pl.DataFrame:

@@ -20,7 +20,7 @@ from foretail.features.offline.cluster import run_partitions
 from foretail.features.offline.entities import with_time
 from foretail.features.offline.join import TIME, Keys, Taking, asof_rows, take
 from foretail.features.offline.plan import JoinPlan, ViewJoin
-from foretail.features.offline.scan import Columns
+from foretail.features.offline.scan import Columns, as_arrow
 from foretail.features.offline.scatter import Scattered
 from foretail.features.offline.spill import read_rows, spill, spill_folder
 
@@ -212,16 +212,19 @@ def _at_once(plan: JoinPlan) -> pa.Table:
     entities = plan.entities.frame()
     timed = with_time(entities, plan.entities.time)
     first, last = timed[TIME].min(), timed[TIME].max()
-    table = entities.to_arrow()
+    table, found = entities.to_arrow(), []
+    # all rows are found before any feature is read: finding takes most memory where the result does not yet take any
     for view in plan.views:
         span = view.span(first, last)  # type: ignore[arg-type]
         index, features = view.source.read_split(view.index, Columns(view.features), span)
-        taking = Taking.of(_rows(timed, index, view.join_keys, view.ttl, plan.as_known), index.height)
-        del index
+        found.append((Taking.of(_rows(timed, index, view.join_keys, view.ttl, plan.as_known), index.height), features))
+    for taking, features in found:
         for frame in features:
             # column by column: a frame of differently chunked columns would be copied
             for column in frame:
-                table = table.append_column(column.name, taking.take(column).to_frame().to_arrow()[0])
+                table = table.append_column(column.name, as_arrow(taking.take(column)))
+            del frame
+            pa.default_memory_pool().release_unused()
     return table
 
 

@@ -20,15 +20,15 @@ from foretail.forecasts.policy import with_intervals
 from foretail.models.contract import Forecast
 from foretail.models.intervals import Conformal, Size
 from foretail.registry.bundle import Bundle
+from foretail.serving.answering import Answering, ReadsStore
 from foretail.serving.asks import Answered, Ask, Explained
 from foretail.serving.errors import RequestError, RequestProblem
 from foretail.serving.overrides import Overridable, read_overrides
-from foretail.serving.scorer import ReadsStore, Scorer
 
 if TYPE_CHECKING:
     from foretail.features.online.reader import OnlineReader
 
-__all__ = ["StoreScorer"]
+__all__ = ["StoreAnswering"]
 
 IntArray = npt.NDArray[np.int64]
 SERVICE = "inference_features"
@@ -36,8 +36,8 @@ _AS_OF = "as_of"
 _TYPES = {"Int64": "INT64", "Float64": "FP64", "String": "BYTES", "Bool": "BOOL"}
 
 
-class StoreScorer(Scorer):
-    """As `Scorer`, with the rows of the feature store.
+class StoreAnswering(Answering):
+    """As `Answering`, with the rows of the feature store.
 
     A row stamped T answers the steps after T. Overrides may name any feature of the row; a row that is given whole is
     not looked up, and counts as known at the version's cutoff. A series that a fallback answers is answered by it.
