@@ -102,7 +102,7 @@ class AsOf:
         return self.cell_effect(self.cell_windows[0])
 
     def weekless(self, window: int) -> FloatArray:
-        """``[N, H]`` `cell_effect` averaged over the places of the short season, the flags as they are at each target."""
+        """``[N, H]`` `cell_effect` averaged over the short season, the flags as they are at each target."""
         effects = self._cell_effects[0][self.cell_windows.index(window)]
         n_flags = self.plan.cells.n_cells // self.plan.cells.n_phases
         means = effects.reshape(len(effects), self.plan.cells.n_phases, n_flags).mean(axis=1)

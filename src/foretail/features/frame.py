@@ -13,7 +13,7 @@ from foretail.features.catalogue import Feature, catalogue
 from foretail.features.plan import Plan
 from foretail.panel.panel import Covariate, Panel
 
-__all__ = ["Outlook", "Rows", "forecast_rows", "rows_of", "training_cutoffs", "training_rows"]
+__all__ = ["Outlook", "Rows", "forecast_rows", "training_cutoffs", "training_rows"]
 
 FloatArray = npt.NDArray[np.float64]
 Float32Array = npt.NDArray[np.float32]
