@@ -24,6 +24,7 @@ from foretail.pipelines.torchrun import Nodes, torchrun
 
 __all__ = ["distributed"]
 
+_ROWS = 65_520  # training rows, of which the explorer holds the newest back
 _EPOCHS = 6  # as the family has them; their median is what counts
 
 
@@ -38,7 +39,7 @@ def distributed(name: str, history: Panel, y: np.ndarray, epochs: int = _EPOCHS)
     plain_s, n_rows = _plain(history, h, epochs)
     one, two = (_ranks(history, h, world, epochs) for world in (1, 2))
     speed = {world: n_rows / _epoch_s(found) for world, found in ((1, one), (2, two))}
-    boosting = make("boosting", random_state=7, n_threads=2).fit(history, h).predict(history, h).y_hat
+    boosting = make("boosting", random_state=7, n_threads=2, max_rows=_ROWS).fit(history, h).predict(history, h).y_hat
     reference = pooled_wape([y], [boosting])
     lines = [
         Measure(
@@ -64,7 +65,7 @@ def _plain(history: Panel, h: int, epochs: int) -> tuple[float, int]:
     from foretail.models.neural.lesson import target_quantiles
     from foretail.models.neural.training import Examples, seeded, threads, train
 
-    model = Neural(n_threads=1)
+    model = Neural(n_threads=1, max_rows=_ROWS)
     curriculum = model.curriculum(history, h)
     if curriculum is None or curriculum.older is None or curriculum.older_lens is None:
         raise ValueError(f"{history.spec.name}: too little history to time anything")
@@ -81,7 +82,7 @@ def _plain(history: Panel, h: int, epochs: int) -> tuple[float, int]:
 def _ranks(history: Panel, h: int, world: int, epochs: int) -> Outcome:
     with tempfile.TemporaryDirectory(prefix="foretail-") as place:
         folder = Path(place)
-        begin_job(folder, Neural(n_threads=world, epochs=epochs, members=1), history, h, world)
+        begin_job(folder, Neural(n_threads=world, epochs=epochs, members=1, max_rows=_ROWS), history, h, world)
         torchrun(folder, Nodes(1, 0, world), lambda _: None, {"EARLY_STOP_PATIENCE": str(epochs)})
         return read_outcome(folder)
 

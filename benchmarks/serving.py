@@ -17,7 +17,7 @@ from kserve.protocol.grpc import grpc_predict_v2_pb2 as pb
 
 from benchmarks.serving_load import Load, Loaded, run_load
 from benchmarks.serving_world import RIGHT, Running, empty_server, server
-from benchmarks.table import Measure, publish
+from benchmarks.table import Measure, show, write
 
 CONNECTIONS = (1, 8, 32)
 INSTANCES = (1, 100)
@@ -43,10 +43,12 @@ def main(seconds: float, soak_s: float) -> None:
                 measures += _told(f"{protocol}, {instances} instances, {connections} connections", *pair)
             if soak_s:
                 measures += _soak(folder, ours, soak_s)
+        write("serving", measures)  # so that it is kept whatever happens to the rest
         for family in FAMILIES:
             with server(family) as ours:
                 measures += [_what_if(folder, ours, family, n, seconds) for n in INSTANCES]
-    publish("serving", measures)
+            write("serving", measures)
+    show(measures)
 
 
 def _cases() -> Iterator[tuple[str, int, int]]:

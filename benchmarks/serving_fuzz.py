@@ -97,7 +97,9 @@ def _v2(draw: random.Random, name: str, right: Mapping[str, Any]) -> HttpRequest
         key = draw.choice(("id", "parameters", "outputs", "inputs", _word(draw)))
         body[key] = draw.choice([_junk(draw), [{"name": draw.choice(("predictions", "q10", "q11"))}]])
     if draw.random() < 0.2 and isinstance(body["inputs"], list) and body["inputs"]:
-        draw.choice(body["inputs"])[draw.choice(("name", "shape", "datatype", "data", "parameters"))] = _junk(draw)
+        item = draw.choice(body["inputs"])
+        if isinstance(item, dict):
+            item[draw.choice(("name", "shape", "datatype", "data", "parameters"))] = _junk(draw)
     return f"/v2/models/{name}/infer", _broken_text(draw, body), _headers(draw)
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -14,6 +16,7 @@ import urllib.request
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
 from foretail.core.progress import Silent
@@ -82,14 +85,11 @@ class Running:
 @contextmanager
 def server(family: str, *words: str) -> Iterator[Running]:
     """foretail's server of a version of that family, trained on the synthetic chain of 50 series."""
-    with tempfile.TemporaryDirectory() as folder:
-        version = _registered(Path(folder), family)
-        home = str(Path(folder) / "home")
-        ports = _free_ports()
-        command = [str(Path(sys.executable).parent / "foretail"), "serve", "kserve", "--model", f"{NAME}/{version}"]
-        options = ["--home", home, "--drain", "0", "--http-port", str(ports[0]), "--grpc-port", str(ports[1])]
-        with _process([*command, *options, *words], ports, NAME) as running:
-            yield running
+    ports = _free_ports()
+    command = [str(Path(sys.executable).parent / "foretail"), "serve", "kserve", "--model", _reference(family)]
+    options = ["--home", str(_home()), "--http-port", str(ports[0]), "--grpc-port", str(ports[1]), "--drain", "0"]
+    with _process([*command, *options, *words], ports, NAME) as running:
+        yield running
 
 
 @contextmanager
@@ -100,19 +100,25 @@ def empty_server() -> Iterator[Running]:
         yield running
 
 
-def _registered(folder: Path, family: str) -> int:
-    """Register a version; its intervals are those of a `profile`, which no answer's cost depends on."""
-    settings = Settings(home=folder / "home", workers=1)
+@cache
+def _home() -> Path:
+    """A home whose registry holds a `profile` as champion; it goes when the process ends."""
+    folder = Path(tempfile.mkdtemp(prefix="foretail-serving-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
     request = Request(table="synthetic:weekly-5k", name=NAME, models=("profile",), quantiles=(0.1, 0.5, 0.9))
-    train_request(request, folder / "out", settings, Silent())
+    train_request(request, folder / "out", Settings(home=folder / "home", workers=1), Silent())
+    return folder / "home"
+
+
+def _reference(family: str) -> str:
+    """What to serve: the champion, or a bundle of that family with the intervals of the champion."""
     if family == "profile":
-        return 1
-    registry = Registry(settings)
-    bundle = read_bundle(registry.fetch(NAME, 1))
+        return NAME
+    bundle = read_bundle(Registry(Settings(home=_home())).fetch(NAME))
     model = make(family).fit(bundle.panel, bundle.info.horizon)
-    info = replace(bundle.info, model=family, tree=FamilyTree(family))
-    write_bundle(folder / family, replace(bundle, info=info, model=model))
-    return registry.log(folder / family, NAME).version
+    folder = _home().parent / family
+    write_bundle(folder, replace(bundle, info=replace(bundle.info, tree=FamilyTree(family)), model=model))
+    return f"{NAME}={folder}"
 
 
 @contextmanager

@@ -17,6 +17,7 @@ _LOG = "log.txt"
 _SHOWN_LINES = 20
 _MAX_RESTARTS = 3
 _END_S = 30.0
+_FRESH = "TORCH_DISABLE_SHARE_RDZV_TCP_STORE"  # else a restart finds the addresses of the processes that died
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ def torchrun(
     where = ["--nproc-per-node", str(nodes.nproc), "--max-restarts", str(max_restarts)]
     trainer = ["-m", "foretail.models.neural.train", str(folder)]
     command = [sys.executable, "-m", "torch.distributed.run", *alone, *where, *trainer]
-    given = {"OMP_NUM_THREADS": "1", **os.environ, **environ}
+    given = {"OMP_NUM_THREADS": "1", _FRESH: "1", **os.environ, **environ}
     if alone and sys.platform == "linux":
         given.setdefault("GLOO_SOCKET_IFNAME", "lo")
     lines: list[str] = []

@@ -29,7 +29,7 @@ __all__ = ["Answering", "ReadsStore"]
 FloatArray = npt.NDArray[np.float64]
 Computed = tuple[FloatArray, str, tuple[str, ...]]  # values ``[H, 1 + Q]``, source, warnings
 Told = tuple[dict[str, dict[int, float]], tuple[str, ...]]  # overrides by name and step, warnings
-_SAME = 1e-9  # relative difference of two ways to the same forecast
+_SAME = 1e-6  # relative difference of two ways to the same forecast: networks compute in float32
 
 
 @runtime_checkable
@@ -39,9 +39,14 @@ class ReadsStore(Protocol):
     features: str
 
     def predict_rows(
-        self, features: Mapping[str, npt.NDArray[Any]], step: npt.NDArray[np.int64]
+        self, features: Mapping[str, npt.NDArray[Any]], as_of: npt.NDArray[np.datetime64], step: npt.NDArray[np.int64]
     ) -> tuple[FloatArray, FloatArray]:
-        """Point forecast ``[n]`` and quantiles ``[n, Q]`` at the default levels, of feature rows and steps."""
+        """Point forecast ``[n]`` and quantiles ``[n, Q]`` at the default levels; NaN where a row is not enough for one.
+
+        Parameters
+        ----------
+        features : ``[n]`` by name, the keys among them. as_of : datetime64[D] ``[n]``, of the rows. step : ``[n]``.
+        """
 
 
 class Answering:

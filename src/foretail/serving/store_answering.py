@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
+import polars as pl
 
 from foretail.core.errors import DataError, ForetailError
 from foretail.core.quantiles import DEFAULT_QUANTILES
@@ -40,7 +41,8 @@ class StoreAnswering(Answering):
     """As `Answering`, with the rows of the feature store.
 
     A row stamped T answers the steps after T. Overrides may name any feature of the row; a row that is given whole is
-    not looked up, and counts as known at the version's cutoff. A series that a fallback answers is answered by it.
+    not looked up, and counts as known at the version's cutoff. A series that a fallback answers is answered by it. What
+    a row does not hold is told in a warning; a row that is not enough for a forecast is refused.
 
     Parameters
     ----------
@@ -58,6 +60,7 @@ class StoreAnswering(Answering):
         self._features = {name: Overridable(name, _TYPES[item.dtype]) for name, item in self._declared.items()}
         kinds = {name: item.datatype for name, item in self._features.items()}
         self.info = replace(self.info, features=kinds, reads_store=True)
+        self._keys = {name: panel.series[name].cast(pl.String).to_numpy() for name in panel.spec.keys}
         self._online, self._max_age = online, max_age
         self._intervals = Conformal.from_arrays(bundle.calibration)
         self._size = Size.of(panel)
@@ -150,7 +153,7 @@ class StoreAnswering(Answering):
             fix = "materialize the features of this series, or give the whole row"
             problems.append(RequestProblem(422, "the online store has no feature row", where, fix, i))
             return 0
-        told = as_of.date() if isinstance(as_of, dt.datetime) else as_of
+        told = _date_of(row)
         too_old = self._max_age is not None and dt.datetime.now(dt.UTC).date() - told > self._max_age
         if told < self._places.cutoff or (too_old and isinstance(as_of, dt.datetime)):
             what = f"the feature row is stale: it is as of {told}, the version of {self._places.cutoff}"
@@ -179,12 +182,13 @@ class StoreAnswering(Answering):
         )
         series = np.array([self._places.row_of(ask) for ask in asks], dtype=np.int64)
         values = self._forecast(rows, of_ask, step, series[of_ask])
+        self._refuse_nothing(asks, rows, of_ask, step, values)
         model, version, dataset = self._says
+        lacking = [[name for name in self._declared if row.get(name) is None] for row in rows]
         answered = []
         for i, k, numbers in zip(of_ask.tolist(), step.tolist(), values.tolist(), strict=True):
-            row, told = int(series[i]), rows[i][_AS_OF]
-            cutoff = told.date() if isinstance(told, dt.datetime) else told
-            source, warnings = self._sources[row], ()
+            row, cutoff = int(series[i]), _date_of(rows[i])
+            source, warnings = self._sources[row], tuple(f"{name} is not known" for name in lacking[i])
             if source != "model":
                 numbers, warnings = self._by_fallback(row, cutoff, k, bool(given[i]))
             y_hat, *quantiles = numbers
@@ -194,6 +198,26 @@ class StoreAnswering(Answering):
                 Answered(asks[i].keys, ds, k, cutoff, y_hat, named, model, version, dataset, source, warnings)
             )
         return answered
+
+    def _refuse_nothing(
+        self,
+        asks: Sequence[Ask],
+        rows: Sequence[Mapping[str, Any]],
+        of_ask: IntArray,
+        step: IntArray,
+        values: npt.NDArray[np.float64],
+    ) -> None:
+        """Refuse rows of which the model, and no fallback, makes nothing."""
+        nothing = np.flatnonzero(~np.isfinite(values).all(axis=1))
+        first = {int(of_ask[k]): int(step[k]) for k in nothing[::-1]}
+        problems = []
+        for i in sorted(first):
+            if self._sources[self._places.row_of(asks[i]) or 0] == "model":
+                where = f"instance {i}, the row as of {_date_of(rows[i])}, step {first[i]}"
+                fix = "give the sales that it lacks, or values like those seen before"
+                problems.append(RequestProblem(422, "the feature row leads to no believable forecast", where, fix, i))
+        if problems:
+            raise RequestError(problems)
 
     def _by_fallback(self, row: int, cutoff: dt.date, k: int, is_whatif: bool) -> tuple[list[float], Any]:
         """What the version's own forecast says of a series that the model does not answer."""
@@ -208,7 +232,9 @@ class StoreAnswering(Answering):
         model = self._bundle.model
         assert isinstance(model, ReadsStore)  # noqa: S101  (else this class is not made)
         columns = {name: _column(item, rows)[of_ask] for name, item in self._declared.items()}
-        y_hat, quantiles = model.predict_rows(columns, step)
+        columns |= {name: texts[series] for name, texts in self._keys.items()}
+        as_of = np.array([_date_of(row) for row in rows], dtype="datetime64[D]")
+        y_hat, quantiles = model.predict_rows(columns, as_of[of_ask], step)
         at = np.arange(len(step)), step - 1
         point = np.zeros((len(step), self._h))
         own = np.zeros((len(step), self._h, len(DEFAULT_QUANTILES)))
@@ -227,13 +253,19 @@ class StoreAnswering(Answering):
     ) -> npt.NDArray[np.bool_]:
         """bool ``[n]``: periods that the bundle knows to be closed; of later ones nobody knows it."""
         panel = self._whatif.panel
-        told = [row[_AS_OF] for row in rows]
-        dates = [item.date() if isinstance(item, dt.datetime) else item for item in told]
+        dates = map(_date_of, rows)
         ahead = np.array([self._places.steps_between(self._places.cutoff, date) or 0 for date in dates], dtype=np.int64)
         column = panel.n_periods - 1 + ahead[of_ask] + step
         inside = column < panel.closed.shape[1]
         closed: npt.NDArray[np.bool_] = panel.closed[series, np.where(inside, column, 0)] & inside
         return closed
+
+
+def _date_of(row: Mapping[str, Any]) -> dt.date:
+    """The as-of date of a row."""
+    told = row[_AS_OF]
+    date: dt.date = told.date() if isinstance(told, dt.datetime) else told
+    return date
 
 
 def _column(item: Feature, rows: Sequence[Mapping[str, Any]]) -> npt.NDArray[Any]:

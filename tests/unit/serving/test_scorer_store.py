@@ -35,10 +35,11 @@ class Carried(Forecaster):
     def predict(self, panel, h) -> Forecast:
         n = panel.n_series
         columns = {"lag_1": np.repeat(panel.y[:, -1], h), "lag_2": np.repeat(panel.y[:, -2], h)}
-        y_hat, quantiles = self.predict_rows(columns, np.tile(np.arange(1, h + 1), n))
+        as_of = np.full(n * h, np.datetime64(panel.cutoff))
+        y_hat, quantiles = self.predict_rows(columns, as_of, np.tile(np.arange(1, h + 1), n))
         return Forecast(y_hat.reshape(n, h), DEFAULT_QUANTILES, quantiles.reshape(n, h, -1))
 
-    def predict_rows(self, features, step):
+    def predict_rows(self, features, as_of, step):
         y_hat = (0.7 * features["lag_1"] + 0.3 * features["lag_2"]) * 0.99**step
         return y_hat, y_hat[:, None] * (1 + SPREAD)
 

@@ -75,7 +75,7 @@ class ParquetSource:
         """
         files = self._open()
         names = files.check(columns)
-        table = files.guard(lambda: files.dataset.to_table(names, filter=files.filter(columns.timestamp, span)))
+        table = files.table(files.dataset, names, files.filter(columns.timestamp, span))
         files.check_unchanged()
         return within(shaped(as_polars(table), columns, self.where), span)
 
@@ -112,7 +112,7 @@ class ParquetSource:
         wanted = files.filter(columns.timestamp, span)
         yield shaped(as_polars(files.dataset.schema.empty_table().select(names)), columns, self.where)
         for piece in files.pieces(wanted):
-            table = files.guard(partial(piece.to_table, files.dataset.schema, names, filter=wanted))
+            table = files.table(piece, names, wanted)
             yield from within(shaped(as_polars(table), columns, self.where), span).iter_slices(BATCH_ROWS)
         files.check_unchanged()
 
@@ -179,10 +179,17 @@ class _Files:
     def shaped(self, parts: list[ds.Fragment], columns: Columns) -> pl.DataFrame:
         """All rows of some parts, in order, with their times in microseconds."""
         names, schema = columns.physical(self.schema), self.dataset.schema
-        tables = [self.guard(partial(part.to_table, schema, names), part.path) for part in parts]
+        tables = [self.table(part, names, None) for part in parts]
         self.check_unchanged()
         table = pa.concat_tables(tables) if tables else schema.empty_table().select(names)
         return shaped(as_polars(table), columns, self.source.where)
+
+    def table(self, rows: ds.Dataset | ds.Fragment, names: list[str], wanted: ds.Expression | None) -> pa.Table:
+        """Some columns of the whole or of a part."""
+        options = {"columns": names, "filter": wanted, "memory_pool": _memory()}
+        if isinstance(rows, ds.Fragment):
+            return self.guard(partial(rows.to_table, self.dataset.schema, **options), str(rows.path))
+        return self.guard(partial(rows.to_table, **options))
 
     def pieces(self, wanted: ds.Expression | None) -> Iterator[ds.Fragment]:
         """Row groups that can hold wanted rows, neighbours together up to a batch."""
@@ -285,6 +292,11 @@ def _arrow_filesystem(filesystem: Any) -> pa_fs.FileSystem:
     if _is_local(filesystem):
         return pa_fs.LocalFileSystem()
     return pa_fs.PyFileSystem(pa_fs.FSSpecHandler(filesystem))
+
+
+def _memory() -> pa.MemoryPool:
+    """Memory for columns that are soon let go of; of Arrow's allocators jemalloc gives them back soonest."""
+    return pa.jemalloc_memory_pool() if "jemalloc" in pa.supported_memory_backends() else pa.default_memory_pool()
 
 
 def _parquet(filesystem: Any) -> ds.ParquetFileFormat:

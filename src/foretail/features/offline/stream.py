@@ -223,8 +223,6 @@ def _at_once(plan: JoinPlan) -> pa.Table:
             # column by column: a frame of differently chunked columns would be copied
             for column in frame:
                 table = table.append_column(column.name, as_arrow(taking.take(column)))
-            del frame
-            pa.default_memory_pool().release_unused()
     return table
 
 

@@ -1,20 +1,23 @@
 """A network across series, direct multi-horizon: quantiles around a linear base, learned at past cutoffs.
 
-An MLP with embeddings for what has no order (series keys, cells, texts). The median is the forecast.
+An MLP with embeddings for what has no order (series keys, cells, texts). The median is the forecast. Its rows are those
+of the training frame, or with ``features="store"`` those of the feature store, which a server looks up or is sent.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import numpy.typing as npt
 
+from foretail.core.errors import UsageError
+from foretail.core.frequency import Frequency
 from foretail.core.quantiles import DEFAULT_QUANTILES
 from foretail.features.asof import Plan, plan_features
 from foretail.features.frame import Outlook, Rows, training_cutoffs, training_rows
@@ -29,6 +32,7 @@ from foretail.models.heads import with_quantiles
 from foretail.models.neural.inputs import Inputs
 from foretail.models.neural.lesson import Curriculum, Lens, curriculum_of, in_units, newest_rows, to_sales
 from foretail.models.neural.recipe import Recipe
+from foretail.models.neural.store_inputs import StoreInputs
 from foretail.models.parameters import at_least, one_of, share_above_0
 from foretail.models.sample import row_weights
 from foretail.models.trees import calm_threads
@@ -43,6 +47,7 @@ if find_spec("torch") is None:  # importing torch takes seconds: it waits for th
 __all__ = ["Neural"]
 
 FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
 
 # periods between training cutoffs; days that are no whole weeks: a network that saw cutoffs on one weekday only goes
@@ -53,7 +58,18 @@ _ZERO_SHARE = 0.15  # with more open periods without sales than this, logs descr
 _FEWEST_ROWS = 50  # fewer training rows than this teach nothing that the last season does not say
 _EXPLODED = 20.0  # times the largest value of a series: nobody would believe it
 _SPACES = ("auto", "log", "level")
-_PARAMS = ("space", "epochs", "batch_size", "learning_rate", "members", "max_rows", "random_state", "n_threads")
+_FEATURES = ("asof", "store")
+_PARAMS = (
+    "features",
+    "space",
+    "epochs",
+    "batch_size",
+    "learning_rate",
+    "members",
+    "max_rows",
+    "random_state",
+    "n_threads",
+)
 
 
 class Neural(Forecaster):
@@ -61,6 +77,8 @@ class Neural(Forecaster):
 
     Parameters
     ----------
+    features : ``asof``, the features of the training frame, or ``store``, what the feature store holds of the as-of
+        date and the calendar of the date to forecast; see `predict_rows`.
     space : ``log``, ``level`` or ``auto`` (logs unless many open days sold nothing).
     epochs : passes over the rows, at most; the best number is found on the newest targets, then all rows are learned.
     batch_size, learning_rate : of AdamW; small panels get smaller batches.
@@ -71,7 +89,8 @@ class Neural(Forecaster):
 
     Attributes
     ----------
-    plan_ : decisions about the features. base_ : the linear base. inputs_ : how features are presented.
+    plan_ : decisions about the features of the training frame; None for those of the store. store_ : the same of the
+        store, else None. space_ : ``log`` or ``level``. base_ : the linear base. inputs_ : how features are presented.
     spread_ : unit of the networks' answers. networks_ : the members; empty after a fit on too little history.
     importance_ : (feature, share 0-1).
 
@@ -85,6 +104,7 @@ class Neural(Forecaster):
     def __init__(
         self,
         *,
+        features: str = "asof",
         space: str = "auto",
         epochs: int = 6,
         batch_size: int = 4096,
@@ -94,6 +114,7 @@ class Neural(Forecaster):
         random_state: int = 7,
         n_threads: int = 2,
     ):
+        self.features = one_of("neural", "features", features, _FEATURES)
         self.space = one_of("neural", "space", space, _SPACES)
         self.epochs = at_least("neural", "epochs", epochs, 1)
         self.batch_size = at_least("neural", "batch_size", batch_size, 1)
@@ -119,19 +140,25 @@ class Neural(Forecaster):
         if len(rows) < _FEWEST_ROWS:
             return None
         y = panel.y[rows.series, rows.cutoff + rows.step]
-        found = curriculum_of(rows, partial(_weighed, panel=panel), y, h, self.plan_.space, self.random_state)
+        found = curriculum_of(rows, partial(_weighed, panel=panel), y, h, self.space_, self.random_state)
         self._look_through(found.lens)
         return found
 
     def _rows(self, panel: Panel, h: int) -> Rows:
         """Training rows, after a fresh start."""
-        self.plan_ = plan_features(panel, Space(_choose_space(panel) if self.space == "auto" else self.space))
+        self.space_ = _choose_space(panel) if self.space == "auto" else self.space
+        self.plan_: Plan | None = None
+        self.store_: StoreInputs | None = None
         self.base_: LinearBase | None = None
         self.inputs_: Inputs | None = None
         self.spread_ = 1.0
         self.networks_: tuple[QuantileNetwork, ...] = ()
         self.importance_: tuple[tuple[str, float], ...] = ()
         cutoffs = training_cutoffs(panel, h, _STRIDE[panel.frequency.code[0]])
+        if self.features == "store":
+            self.store_ = StoreInputs.of(panel, self.space_)
+            return self.store_.training(panel, h, cutoffs, self.max_rows, self.random_state)
+        self.plan_ = plan_features(panel, Space(self.space_))
         return training_rows(panel, self.plan_, h, cutoffs, self.max_rows, self.random_state)
 
     def _learn(self, rows: Rows, weight: FloatArray, newest: BoolArray) -> None:
@@ -139,11 +166,15 @@ class Neural(Forecaster):
         calm_threads()
         from foretail.models.neural.fit import learn
 
-        lens = Lens.of(rows, weight, self.plan_.space, self.random_state)
+        lens = Lens.of(rows, weight, self.space_, self.random_state)
         self._look_through(lens)
         shown = lens.lesson(rows, weight, rows.target)
         found = learn(lens.inputs, shown.numbers, shown.codes, shown.target, weight, newest, self.recipe())
-        self.networks_, self.importance_ = found.networks, found.importance
+        self.networks_, self.importance_ = self._ready(found.networks), found.importance
+
+    def _ready(self, networks: tuple[QuantileNetwork, ...]) -> tuple[QuantileNetwork, ...]:
+        """Rows of the store are asked for one by one and all together, and answered alike: in float64."""
+        return tuple(item.double() for item in networks) if self.features == "store" else networks
 
     def _look_through(self, lens: Lens) -> None:
         self.base_, self.inputs_, self.spread_ = lens.base, lens.inputs, lens.spread
@@ -162,13 +193,15 @@ class Neural(Forecaster):
     def predict(self, panel: Panel, h: int) -> Forecast:
         """Base plus networks; series without a believable forecast get the last season and the reason."""
         plan = self.outlook_plan()
+        if self.store_ is not None and self.inputs_ is not None:
+            return self._believed(self.store_.ahead(panel, h), panel, h)
         if plan is None:
             reasons = dict.fromkeys(range(panel.n_series), "too little history for neural")
             return answered(np.zeros((panel.n_series, h)), panel, reasons)
         return self.predict_from(Outlook.of(panel, plan, h))
 
     def outlook_plan(self) -> Plan | None:
-        """What an outlook is made by; None where nothing was learned."""
+        """What an outlook is made by; None where nothing was learned, or rows of the store are asked for."""
         return None if self.base_ is None or self.inputs_ is None else self.plan_
 
     def predict_from(self, outlook: Outlook) -> Forecast:
@@ -180,6 +213,47 @@ class Neural(Forecaster):
         forecast = answered(y_hat, panel, _unbelievable(y_hat, limit, rows))
         return with_quantiles(forecast, np.clip(found, -limit[:, None, None], limit[:, None, None]), panel)
 
+    def predict_rows(
+        self, features: Mapping[str, npt.NDArray[Any]], as_of: npt.NDArray[np.datetime64], step: IntArray
+    ) -> tuple[FloatArray, FloatArray]:
+        """Forecasts of rows of the feature store, the same as `predict` makes of the same rows.
+
+        Parameters
+        ----------
+        features : by name ``[n]``: the features of ``inference_features`` and the keys; numbers as float64, NaN = not
+            known, texts as objects, None = not known.
+        as_of : datetime64[D] ``[n]``, the as-of date T of each row. step : ``[n]`` steps from T, 1 on.
+
+        Returns
+        -------
+        The forecast ``[n]`` and ``[n, Q]`` at `DEFAULT_QUANTILES`; NaN for a row that tells nothing of past sales, or
+        whose forecast nobody would believe.
+
+        Raises
+        ------
+        UsageError : the model has no rows of the store to answer.
+        """
+        if self.store_ is None or self.inputs_ is None:
+            raise UsageError(
+                "the model does not take rows of the feature store.\n  where: neural\n"
+                "  fix:   train neural[features=store], with more history if it already is"
+            )
+        rows = self.store_.rows(features, Frequency(self.store_.freq).to_index(as_of), step)
+        found, limit = self._quantiles(rows), _EXPLODED * rows.scale
+        y_hat = found[:, DEFAULT_QUANTILES.index(0.5)]
+        least = 0.0 if self.store_.non_negative else -np.inf
+        good = np.isfinite(y_hat) & (np.abs(np.nan_to_num(y_hat)) <= limit)
+        quantiles = np.clip(found, np.maximum(-limit, least)[:, None], limit[:, None])
+        return np.where(good, np.maximum(y_hat, least), np.nan), np.where(good[:, None], quantiles, np.nan)
+
+    def _believed(self, rows: Rows, panel: Panel, h: int) -> Forecast:
+        """As `predict_from`, of rows of the store, which tell themselves what can be believed."""
+        found = self._quantiles(rows)
+        y_hat, limit = found[:, DEFAULT_QUANTILES.index(0.5)].reshape(-1, h), _EXPLODED * rows.scale
+        reasons = _unbelievable(y_hat, limit.reshape(-1, h)[:, 0], rows, "no recent sales known")
+        bounded = np.clip(found, -limit[:, None], limit[:, None]).reshape(panel.n_series, h, -1)
+        return with_quantiles(answered(y_hat, panel, reasons), bounded, panel)
+
     def _quantiles(self, rows: Rows) -> FloatArray:
         """``[R, Q]`` in the unit of the target; not finite where a row has no reference."""
         from foretail.models.neural.fit import quantiles
@@ -187,13 +261,13 @@ class Neural(Forecaster):
         assert self.base_ is not None and self.inputs_ is not None  # noqa: S101  (both or none)
         base = self.base_.predict(rows)
         found = quantiles(self.networks_, self.inputs_.numeric(rows, base), self.inputs_.codes(rows), self.n_threads)
-        y = to_sales(found, self.spread_, self.plan_.space, base, rows.reference, rows.unit, rows.scale)
+        y = to_sales(found, self.spread_, self.space_, base, rows.reference, rows.unit, rows.scale)
         ascending: FloatArray = np.maximum.accumulate(y, axis=1)
         return ascending
 
     def contributions(self, asked: Asked) -> Contributions:
         """The reference, the terms of the base, and integrated gradients of the median, as parts of sales."""
-        if self.base_ is None or self.inputs_ is None:
+        if self.plan_ is None or self.base_ is None or self.inputs_ is None:
             return super().contributions(asked)
         return over_a_base(asked, self.plan_, self.base_, self.predict_from, self._learned)
 
@@ -208,7 +282,7 @@ class Neural(Forecaster):
         assert self.inputs_ is not None  # noqa: S101  (there is a base)
         numbers, codes = self.inputs_.numeric(rows, base), self.inputs_.codes(rows)
         found = quantiles(self.networks_, numbers, codes, self.n_threads)[:, DEFAULT_QUANTILES.index(0.5)]
-        answer = in_units(found, self.spread_, self.plan_.space)
+        answer = in_units(found, self.spread_, self.space_)
         parts, start = integrated_gradients(self.networks_, self.inputs_, numbers, codes, self.n_threads)
         parts *= self.spread_
         size = np.abs(parts).sum(axis=1)
@@ -226,7 +300,9 @@ class Neural(Forecaster):
         """Write ``neural.json`` and, where there are networks, their weights as arrays, ``networks.npz``."""
         stored = {
             "params": {name: getattr(self, name) for name in _PARAMS},
-            "plan": self.plan_.to_dict(),
+            "space": self.space_,
+            "plan": None if self.plan_ is None else self.plan_.to_dict(),
+            "store": None if self.store_ is None else self.store_.to_dict(),
             "base": None if self.base_ is None else self.base_.to_dict(),
             "inputs": None if self.inputs_ is None else self.inputs_.to_dict(),
             "spread": self.spread_,
@@ -243,7 +319,9 @@ class Neural(Forecaster):
         """Read what ``save`` wrote."""
         stored = json.loads((folder / "neural.json").read_text(encoding="utf-8"))
         model = cls(**stored["params"])
-        model.plan_ = Plan.from_dict(stored["plan"])
+        model.plan_ = None if stored["plan"] is None else Plan.from_dict(stored["plan"])
+        model.store_ = None if stored.get("store") is None else StoreInputs.from_dict(stored["store"])
+        model.space_ = stored["space"] if model.plan_ is None else model.plan_.space
         model.base_ = None if stored["base"] is None else LinearBase.from_dict(stored["base"])
         model.inputs_ = None if stored["inputs"] is None else Inputs.from_dict(stored["inputs"])
         model.spread_ = stored["spread"]
@@ -253,7 +331,7 @@ class Neural(Forecaster):
             calm_threads()
             from foretail.models.neural.fit import load_networks
 
-            model.networks_ = load_networks(folder / "networks.npz", model.inputs_, model.members)
+            model.networks_ = model._ready(load_networks(folder / "networks.npz", model.inputs_, model.members))
         return model
 
 
@@ -273,9 +351,11 @@ def _largest(panel: Panel, rows: Rows) -> FloatArray:
     return found
 
 
-def _unbelievable(y_hat: FloatArray, limit: FloatArray, rows: Rows) -> dict[int, str]:
+def _unbelievable(
+    y_hat: FloatArray, limit: FloatArray, rows: Rows, unknown: str = "no open period observed"
+) -> dict[int, str]:
     """Series whose forecast is no number, or far beyond anything they ever sold."""
     nothing = ~np.isfinite(rows.reference.reshape(y_hat.shape)).all(axis=1)
     sane = np.isfinite(y_hat).all(axis=1) & (np.abs(np.nan_to_num(y_hat)).max(axis=1) <= limit)
     reasons = {int(row): "neural exploded" for row in np.flatnonzero(~sane)}
-    return reasons | {int(row): "no open period observed" for row in np.flatnonzero(nothing)}
+    return reasons | {int(row): unknown for row in np.flatnonzero(nothing)}

@@ -70,7 +70,7 @@ class QuantileNetwork(nn.Module):
         if self.training and codes.shape[1]:
             codes = codes * (torch.rand(codes.shape, device=codes.device) >= _UNKNOWN_SHARE)
         embedded = [embedding(codes[:, i]) for i, embedding in enumerate(self.embeddings)]
-        raw = self.head(self.blocks(torch.cat([numbers, *embedded], dim=1))).float()
+        raw = self.head(self.blocks(torch.cat([numbers, *embedded], dim=1))).to(self.levels.dtype)
         middle = raw[:, self.median : self.median + 1]
         below = functional.softplus(raw[:, : self.median]).flip(1).cumsum(1).flip(1)
         above = functional.softplus(raw[:, self.median + 1 :]).cumsum(1)

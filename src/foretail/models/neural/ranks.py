@@ -100,8 +100,21 @@ def joined(environ: Mapping[str, str] = os.environ) -> Iterator[Ranks]:
     if is_alone:
         dist.init_process_group(group, store=dist.HashStore(), rank=0, world_size=1)  # type: ignore[attr-defined]
     else:
-        dist.init_process_group(group)
+        dist.init_process_group(group, store=_meeting_place(environ, rank, world), rank=rank, world_size=world)
     try:
         yield Ranks(rank, world, local_rank, local_world, device, "nccl" if has_gpu else "gloo")
     finally:
         dist.destroy_process_group()
+
+
+def _meeting_place(environ: Mapping[str, str], rank: int, world: int) -> Any:
+    """Where the processes find one another, apart for every attempt.
+
+    An agent of ``torchrun`` that shares its store keeps it over all its restarts. In the place of the attempt before, a
+    process would find the addresses of the dead and knock there.
+    """
+    store, _, _ = next(dist.rendezvous("env://", rank, world))  # type: ignore[attr-defined]
+    if environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
+        return store
+    attempt = environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+    return dist.PrefixStore(f"attempt-{attempt}", store)  # type: ignore[attr-defined]

@@ -147,11 +147,12 @@ def pinball(quantiles: Tensor, target: Tensor, weight: Tensor, levels: Tensor) -
 
 @torch.no_grad()
 def answers(model: QuantileNetwork, numbers: Tensor, codes: Tensor) -> Tensor:
-    """Quantiles ``[R, Q]`` on the CPU, dropout off, in batches of a fixed size."""
-    device = next(model.parameters()).device
-    model.eval()
+    """Quantiles ``[R, Q]`` on the CPU, dropout off, in batches of a fixed size, in the precision of the model."""
+    first = next(model.parameters())
+    if model.training:  # else it is a walk through all modules for every row that is asked for
+        model.eval()
     parts = zip(torch.split(numbers, _PREDICT_BATCH), torch.split(codes, _PREDICT_BATCH), strict=True)
-    return torch.cat([model(some.to(device), code.to(device)).cpu() for some, code in parts])
+    return torch.cat([model(some.to(first), code.to(first.device)).cpu() for some, code in parts])
 
 
 def mean_loss(model: QuantileNetwork, examples: Examples) -> float:
