@@ -1,10 +1,10 @@
-"""From a table to an answer through the feature store: applied, materialized, trained, served, and the same throughout."""
+"""From a table to an answer through the feature store: applied, materialized, trained, served, the same throughout."""
 
 from __future__ import annotations
 
 import datetime as dt
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -150,46 +150,55 @@ def test_a_row_given_whole_needs_no_look_up(scorer: Scorer, reader: OnlineReader
     assert found.quantiles == pytest.approx(usual.quantiles, rel=1e-9)
 
 
-def test_a_row_that_leads_nowhere_is_refused(scorer: Scorer, written: pl.DataFrame) -> None:
-    first, second = series_of(written)[:2]
-    with pytest.raises(RequestError, match="no believable forecast") as caught:
-        scorer.score([Ask(first, scorer.info.first), Ask(second, scorer.info.first, {"rolling_mean_4w": 1e30})])
-    assert [(item.status, item.instance) for item in caught.value.problems] == [(422, 1)]
+class Lacking:
+    """A reader in whose rows some features are not known, for one series."""
+
+    def __init__(self, reader: OnlineReader, keys: tuple[int, int], names: Sequence[str]):
+        self._reader, self._keys, self._names = reader, keys, names
+
+    def read(self, columns: dict[str, list[int]]) -> dict[str, list[object]]:
+        found: dict[str, list[object]] = self._reader.read(columns)
+        for i, keys in enumerate(zip(*(columns[name] for name in KEYS), strict=True)):
+            for name in self._names if keys == self._keys else ():
+                found[name][i] = None
+        return found
 
 
-def test_what_a_row_lacks_is_said(scorer: Scorer, written: pl.DataFrame) -> None:
+def test_what_a_row_lacks_is_said(bundle: Path, scorer: Scorer, reader: OnlineReader, written: pl.DataFrame) -> None:
     keys, date = series_of(written)[0], scorer.info.first
-    row = scorer._own_rows  # type: ignore[attr-defined]
-    assert row == {}
-    usual = scorer.score([Ask(keys, date)])[0]
-
-    class Lacking:
-        def read(self, columns: dict[str, list[int]]) -> dict[str, list[object]]:
-            return held.read(columns) | {"lag_8": [None], "temperature": [None]}
-
-    held, scorer._online = scorer._online, Lacking()  # type: ignore[attr-defined]
-    try:
-        found = scorer.score([Ask(keys, date)])[0]
-    finally:
-        scorer._online = held  # type: ignore[attr-defined]
+    lacking = Lacking(reader, keys, ("lag_8", "temperature"))
+    found = Scorer.load(bundle, f"{NAME}/1", online=lacking).score([Ask(keys, date)])[0]  # type: ignore[arg-type]
     assert found.warnings == ("lag_8 is not known", "temperature is not known")
     assert np.isfinite(found.y_hat)
-    assert replace(found, warnings=()) != usual
+    assert found.y_hat != scorer.score([Ask(keys, date)])[0].y_hat
 
 
-def test_a_stale_row_is_refused(scorer: Scorer, written: pl.DataFrame, settings: Settings) -> None:
-    """The store is set back by two weeks; what the version was trained on is newer."""
-    keys, date = series_of(written)[0], scorer.info.first
-    before = scorer.info.cutoff - dt.timedelta(weeks=2)
-    materialize_features(settings, Silent(), end=before)
-    try:
-        with pytest.raises(RequestError, match="the feature row is stale") as caught:
-            scorer.score([Ask(keys, date)])
-    finally:
-        materialize_features(settings, Silent())
+def test_a_row_without_sales_is_refused(
+    bundle: Path, scorer: Scorer, reader: OnlineReader, written: pl.DataFrame
+) -> None:
+    first, second = series_of(written)[:2]
+    names = [name for name in scorer.info.features if name.startswith(("lag_", "rolling_", "sales_"))]
+    online = Scorer.load(bundle, f"{NAME}/1", online=Lacking(reader, second, names))  # type: ignore[arg-type]
+    with pytest.raises(RequestError, match="no believable forecast") as caught:
+        online.score([Ask(first, scorer.info.first), Ask(second, scorer.info.first)])
+    assert [(item.status, item.instance) for item in caught.value.problems] == [(422, 1)]
+    told = online.score([Ask(second, scorer.info.first, {"lag_1": 500.0})])[0]
+    assert np.isfinite(told.y_hat)
+    assert len(told.warnings) == len(names) - 1
+
+
+def test_a_stale_row_is_refused(bundle: Path, scorer: Scorer, settings: Settings, tmp_path: Path) -> None:
+    """A store whose rows are two weeks older than what the version was trained on."""
+    keys, before = (1, 1), scorer.info.cutoff - dt.timedelta(weeks=2)
+    older = replace(settings, home=tmp_path)
+    apply_features(Request(table="synthetic", data=settings.home.parent / "world.json"), older, Silent())
+    materialize_features(older, Silent(), to=before)
+    reader = OnlineReader(open_repository(older, None).open(), "inference_features")
+    online = Scorer.load(bundle, f"{NAME}/1", online=reader)
+    with pytest.raises(RequestError, match="the feature row is stale") as caught:
+        online.score([Ask(keys, scorer.info.first)])
     assert caught.value.problems[0].status == 422
     assert str(before) in str(caught.value)
-    assert scorer.score([Ask(keys, date)])[0].step == 1
 
 
 def test_an_explanation_adds_up(scorer: Scorer, written: pl.DataFrame) -> None:

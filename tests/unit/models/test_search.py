@@ -48,9 +48,9 @@ def test_defaults_make_the_bare_name(family):
 
 
 def test_a_name_keeps_what_it_was_given():
-    name = name_of("boosting[leaves=127]", {"rounds": 150, "learning_rate": 0.0312, "space": "auto"})
-    assert name == "boosting[leaves=127,rounds=150,learning_rate=0.0312]"
-    assert parse(name) == ("boosting", {"leaves": 127, "rounds": 150, "learning_rate": 0.0312})
+    name = name_of("boosting[leaves=127]", {"rounds": 200, "learning_rate": 0.0312, "space": "auto"})
+    assert name == "boosting[leaves=127,rounds=200,learning_rate=0.0312]"
+    assert parse(name) == ("boosting", {"leaves": 127, "rounds": 200, "learning_rate": 0.0312})
     assert name_of("boosting[leaves=127]", {}) == "boosting[leaves=127]"
 
 
