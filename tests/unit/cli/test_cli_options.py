@@ -123,8 +123,8 @@ def test_verbs_stand_in_reading_order(foretail):
     assert result.stderr == ""
     listed = [line.split()[0] for line in result.stdout.split("Commands:")[1].splitlines() if line.strip()]
     assert listed[:13] == [
-        "run", "init", "check", "backtest", "tune", "train", "forecast", "explain", "leaderboard", "models", "features", "serve",
-        "doctor",
+        "run", "init", "check", "backtest", "tune", "train", "forecast", "explain", "leaderboard",
+        "models", "features", "serve", "doctor",
     ]  # fmt: skip
     assert "..." not in result.stdout.split("Commands:")[1]
 
