@@ -5,8 +5,12 @@ from __future__ import annotations
 import datetime as dt
 import os
 import shutil
+import socket
 import subprocess
 import sys
+import time
+import urllib.error
+import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -66,6 +70,32 @@ def clone(tmp_path_factory: pytest.TempPathFactory, world: tuple[Panel, Declarat
     feast(folder, "materialize", "2010-01-01T00:00:00", "2010-10-01T00:00:00")
     feast(folder, "materialize-incremental", "2012-01-01T00:00:00")
     return folder
+
+
+def test_feasts_page_comes_up_and_knows_the_project(clone: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [str(Path(sys.executable).with_name("feast")), "ui", "--host", "127.0.0.1", "--port", str(port)]
+    environment = {**os.environ, "FEAST_USAGE": "False"}
+    page = subprocess.Popen(command, cwd=clone, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        assert "<title>" in read_when_up(f"http://127.0.0.1:{port}/", page)
+        assert '"foretail"' in read_when_up(f"http://127.0.0.1:{port}/projects-list.json", page)
+    finally:
+        page.terminate()
+        page.wait(30)
+
+
+def read_when_up(url: str, process: subprocess.Popen[bytes]) -> str:
+    for _ in range(1200):
+        assert process.poll() is None, "the process ended"
+        try:
+            with urllib.request.urlopen(url, timeout=10) as answer:
+                return str(answer.read().decode())
+        except urllib.error.URLError:
+            time.sleep(0.1)
+    raise AssertionError("the page did not come up")
 
 
 def test_what_feast_holds_is_what_was_declared(clone: Path) -> None:
