@@ -24,12 +24,12 @@ from foretail.serving.errors import RequestError, RequestProblem
 from foretail.serving.overrides import known_covariates, read_overrides
 from foretail.serving.places import Places
 
-__all__ = ["Answering", "ReadsStore"]
+__all__ = ["SAME", "Answering", "ReadsStore"]
 
 FloatArray = npt.NDArray[np.float64]
 Computed = tuple[FloatArray, str, tuple[str, ...]]  # values ``[H, 1 + Q]``, source, warnings
 Told = tuple[dict[str, dict[int, float]], tuple[str, ...]]  # overrides by name and step, warnings
-_SAME = 1e-6  # relative difference of two ways to the same forecast: networks compute in float32
+SAME = 1e-6  # relative difference of two ways to the same forecast: networks compute in float32
 
 
 @runtime_checkable
@@ -125,7 +125,7 @@ class Answering:
         change = self._whatif.change([row], [{}])
         found = self._whatif.answers(change)[0].values[first]
         wanted = np.array([expected.y_hat, *expected.quantiles.values()])
-        if not np.isfinite(wanted).all() or not np.allclose(found, wanted, rtol=_SAME, atol=_SAME):
+        if not np.isfinite(wanted).all() or not np.allclose(found, wanted, rtol=SAME, atol=SAME):
             raise ForecastError(
                 f"the version does not give the same forecast twice: {found[0]!r} and {expected.y_hat!r}."
                 f"\n  where: {self.info.version}, {ask.keys} on {ask.target_date}"

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from foretail.core.errors import DataError, ForetailError
+from foretail.core.errors import DataError, ForecastError, ForetailError
 from foretail.core.quantiles import DEFAULT_QUANTILES
 from foretail.features.declaration import declare
 from foretail.features.feature import Feature
@@ -21,7 +21,7 @@ from foretail.forecasts.policy import with_intervals
 from foretail.models.contract import Forecast
 from foretail.models.intervals import Conformal, Size
 from foretail.registry.bundle import Bundle
-from foretail.serving.answering import Answering, ReadsStore
+from foretail.serving.answering import SAME, Answering, ReadsStore
 from foretail.serving.asks import Answered, Ask, Explained
 from foretail.serving.errors import RequestError, RequestProblem
 from foretail.serving.overrides import Overridable, read_overrides
@@ -77,6 +77,27 @@ class StoreAnswering(Answering):
             series = series.join(frame.select(*keys, *names), on=keys, how="left", maintain_order="left")
         rows = series.to_dicts()
         return {tuple(row[name] for name in panel.spec.keys): row | {_AS_OF: panel.cutoff} for row in rows}
+
+    def check(self) -> None:
+        """As `Answering.check`, and the golden request from the row of the bundle's own sales.
+
+        Raises
+        ------
+        ForecastError : the row gives another forecast than the panel.
+        """
+        super().check()
+        ask, expected = self.golden
+        if expected.source != "model":
+            return
+        row = (self._own_rows or self._from_panel())[ask.keys]
+        found = self._answered([ask], [row], [{}], [expected.step])[0]
+        told, wanted = ([item.y_hat, *item.quantiles.values()] for item in (found, expected))
+        if not np.allclose(told, wanted, rtol=SAME, atol=SAME):
+            raise ForecastError(
+                f"the feature row gives another forecast than the sales: {told[0]!r} and {wanted[0]!r}."
+                f"\n  where: {self.info.version}, {ask.keys} on {ask.target_date}"
+                "\n  fix:   train the model again; this is a defect of the family"
+            )
 
     def score(self, asks: Sequence[Ask]) -> list[Answered]:
         """One answer per step asked, instance after instance.

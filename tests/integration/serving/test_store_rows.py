@@ -131,21 +131,22 @@ def test_an_override_moves_the_answer_of_its_instance_alone(
     assert same.y_hat == pytest.approx(usual[0].y_hat, rel=1e-12)
 
 
-def test_a_row_given_whole_needs_no_look_up(scorer: Scorer, reader: OnlineReader, written: pl.DataFrame) -> None:
+class Gone:
+    """A reader that nobody may ask."""
+
+    def read(self, columns: dict[str, list[int]]) -> dict[str, list[object]]:
+        raise ConnectionError(f"asked for {columns}")
+
+
+def test_a_row_given_whole_needs_no_look_up(
+    bundle: Path, scorer: Scorer, reader: OnlineReader, written: pl.DataFrame
+) -> None:
     keys, date = series_of(written)[0], scorer.info.last
     row = row_of(reader, keys)
     assert set(row) == set(scorer.info.features)
     usual = scorer.score([Ask(keys, date)])[0]
 
-    class Gone:
-        def read(self, *_: object, **__: object) -> None:
-            raise ConnectionError("nobody must look")
-
-    held, scorer._online = scorer._online, Gone()  # type: ignore[attr-defined]
-    try:
-        found = scorer.score([Ask(keys, date, row)])[0]
-    finally:
-        scorer._online = held  # type: ignore[attr-defined]
+    found = Scorer.load(bundle, f"{NAME}/1", online=Gone()).score([Ask(keys, date, row)])[0]  # type: ignore[arg-type]
     assert found.y_hat == pytest.approx(usual.y_hat, rel=1e-9)
     assert found.quantiles == pytest.approx(usual.quantiles, rel=1e-9)
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from foretail.backtest.result import Leaderboard, LeaderboardRow, Scores, Window
+from foretail.core.errors import ForecastError
 from foretail.core.quantiles import DEFAULT_QUANTILES
 from foretail.models.contract import Forecast, Forecaster, Tags
 from foretail.models.intervals import Conformal, HeldBack, Size
@@ -76,6 +77,15 @@ def test_rows_looked_up_give_the_forecast_of_the_panel(scorer):
     found = np.array([[item.y_hat, *item.quantiles.values()] for item in scorer.score(asks)])
     np.testing.assert_allclose(found, scorer._values.reshape(-1, 1 + len(LEVELS)), rtol=1e-9)
     assert scorer.info.reads_store and scorer.info.features["lag_1"] == "FP64"
+
+
+def test_a_family_whose_rows_say_something_else_is_refused(scorer):
+    held, scorer._own_rows = scorer._own_rows, {keys: row | {"lag_1": 5.0} for keys, row in scorer._own_rows.items()}
+    try:
+        with pytest.raises(ForecastError, match="another forecast than the sales"):
+            scorer.check()
+    finally:
+        scorer._own_rows = held
 
 
 def test_any_feature_of_a_row_can_be_overridden(scorer):
