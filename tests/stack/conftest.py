@@ -9,26 +9,33 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 from scripts.services.postgres import Postgres
 from scripts.services.redis import Redis
+from scripts.services.service import Service
 
 os.environ.setdefault("FEAST_USAGE", "False")
 sys.path.insert(0, str(Path(__file__).parent))
 from stack_store import World, make_world, tell_registry
 
+Running = TypeVar("Running", bound=Service)
 
-@pytest.fixture(scope="session")
-def postgres() -> Iterator[Postgres]:
-    """A PostgreSQL that every test shares; a test that writes makes a database of its own (`database`)."""
-    service = Postgres(dies_with_parent=True, is_durable=False)
+
+def up(service: Running) -> Iterator[Running]:
+    """A service, started; it is gone afterwards, also when it did not come up."""
     try:
         service.start()
         yield service
     finally:
         service.remove()
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    """A PostgreSQL that every test shares; a test that writes makes a database of its own (`database`)."""
+    yield from up(Postgres(dies_with_parent=True, is_durable=False))
 
 
 @pytest.fixture
@@ -40,22 +47,12 @@ def database(postgres: Postgres, request: pytest.FixtureRequest) -> str:
 @pytest.fixture
 def own_postgres() -> Iterator[Postgres]:
     """A PostgreSQL that the test may kill."""
-    service = Postgres(dies_with_parent=True, is_durable=False)
-    try:
-        service.start()
-        yield service
-    finally:
-        service.remove()
+    yield from up(Postgres(dies_with_parent=True, is_durable=False))
 
 
 @pytest.fixture(scope="session")
 def redis() -> Iterator[Redis]:
-    service = Redis(dies_with_parent=True)
-    try:
-        service.start()
-        yield service
-    finally:
-        service.remove()
+    yield from up(Redis(dies_with_parent=True))
 
 
 @pytest.fixture

@@ -17,13 +17,13 @@ from pathlib import Path
 from typing import Any
 
 from foretail.backtest.run import Backtest
-from foretail.core.errors import ForecastError, PromotionRefused, RegistryError, UsageError
+from foretail.core.errors import ForecastError, UsageError
 from foretail.core.progress import Progress
 from foretail.core.settings import Settings
 from foretail.forecasts.output import write_outputs
 from foretail.models.families import make
 from foretail.pipelines.documents import json_writer
-from foretail.pipelines.fit import Registered, register
+from foretail.pipelines.fit import Registered, register, trained_summary
 from foretail.pipelines.prepare import Prepared, backtest_prepared, prepare
 from foretail.pipelines.request import Request
 from foretail.pipelines.torchrun import Nodes, torchrun
@@ -85,7 +85,7 @@ def train_distributed(
         torchrun(folder, nodes, stage.describe, environ)
     with progress.stage("register"):
         registered, outcome = _conclude(folder, out, prepared, result, settings, environ)
-    return _told(prepared, result, registered) | outcome
+    return trained_summary(prepared, result, registered) | outcome
 
 
 def _only_family(request: Request) -> str:
@@ -183,21 +183,3 @@ def _points(history: tuple[Mapping[str, Any], ...]) -> tuple[tuple[str, int, flo
         for key, name in shown.items()
         if line[key] is not None
     )
-
-
-def _told(prepared: Prepared, result: Backtest, registered: Registered) -> dict[str, Any]:
-    if not registered.is_registered:
-        raise RegistryError(registered.decision)
-    if registered.is_refused:
-        raise PromotionRefused(registered.decision)
-    scores = result.leaderboard.chosen.scores
-    return {
-        "model": result.chosen,
-        "model_version": registered.version,
-        "promoted": registered.promoted,
-        "gate": registered.decision,
-        "dataset_version": prepared.panel.dataset_version,
-        "cutoff": prepared.panel.cutoff.isoformat(),
-        "wape": scores.wape,
-        "skill": scores.skill,
-    }

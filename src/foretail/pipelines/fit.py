@@ -6,6 +6,7 @@ import re
 import secrets
 import shutil
 from dataclasses import dataclass, replace
+from typing import Any
 
 import foretail
 from foretail.backtest.run import ENSEMBLE, NAIVE, Backtest
@@ -22,7 +23,7 @@ from foretail.registry.info import BundleInfo, FamilyTree
 from foretail.registry.trace import Trace
 from foretail.registry.versions import Registry
 
-__all__ = ["Registered", "fit_chosen", "model_name", "register"]
+__all__ = ["Registered", "fit_chosen", "model_name", "register", "trained_summary"]
 
 _UNREGISTERED = "unregistered"
 
@@ -87,6 +88,30 @@ def register(
     except PromotionRefused as error:
         return Registered(label, False, str(error), is_refused=True)
     return Registered(label, True, decision.to_text())
+
+
+def trained_summary(prepared: Prepared, result: Backtest, registered: Registered) -> dict[str, Any]:
+    """What `foretail train` answers of a version.
+
+    Raises
+    ------
+    RegistryError : it could not be registered. PromotionRefused : the gate said no.
+    """
+    if not registered.is_registered:
+        raise RegistryError(registered.decision)
+    if registered.is_refused:
+        raise PromotionRefused(registered.decision)
+    scores = result.leaderboard.chosen.scores
+    return {
+        "model": result.chosen,
+        "model_version": registered.version,
+        "promoted": registered.promoted,
+        "gate": registered.decision,
+        "dataset_version": prepared.panel.dataset_version,
+        "cutoff": prepared.panel.cutoff.isoformat(),
+        "wape": scores.wape,
+        "skill": scores.skill,
+    }
 
 
 def model_name(dataset: str) -> str:

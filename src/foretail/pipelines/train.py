@@ -5,12 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from foretail.core.errors import PromotionRefused, RegistryError
 from foretail.core.progress import Progress
 from foretail.core.settings import Settings
 from foretail.forecasts.output import write_outputs
 from foretail.pipelines.documents import json_writer
-from foretail.pipelines.fit import fit_chosen, register
+from foretail.pipelines.fit import fit_chosen, register, trained_summary
 from foretail.pipelines.prepare import backtest_prepared, prepare
 from foretail.pipelines.request import Request
 
@@ -36,19 +35,5 @@ def train_request(request: Request, out: Path, settings: Settings, progress: Pro
         model = fit_chosen(prepared, result, settings)
     with progress.stage("register"):
         registered = register(prepared, result, model, settings)
-    if not registered.is_registered:
-        raise RegistryError(registered.decision)
-    if registered.is_refused:
-        raise PromotionRefused(registered.decision)
-    scores = result.leaderboard.chosen.scores
-    return {
-        "model": result.chosen,
-        "weights": result.weights,
-        "model_version": registered.version,
-        "promoted": registered.promoted,
-        "gate": registered.decision,
-        "dataset_version": prepared.panel.dataset_version,
-        "cutoff": prepared.panel.cutoff.isoformat(),
-        "wape": scores.wape,
-        "skill": scores.skill,
-    }
+    told = trained_summary(prepared, result, registered)
+    return {"model": result.chosen, "weights": result.weights, **told}
