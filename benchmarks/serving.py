@@ -21,7 +21,7 @@ from benchmarks.table import Measure, show, write
 
 CONNECTIONS = (1, 8, 32)
 INSTANCES = (1, 100)
-FAMILIES = ("boosting", "neural", "prophet")
+FAMILIES = ("boosting", "neural", "prophet", "ensemble-c")
 _GOALS: dict[str, dict[str, float]] = {
     "v1, 1 instances, 1 connections: p50": {"at_most": 1.2},
     "v1, 1 instances, 1 connections: p99": {"at_most": 6},

@@ -60,7 +60,9 @@ FAMILIES: dict[str, Family] = {
     "ensemble-c": Family(
         "foretail.models.ensemble_c:EnsembleC", "XGBoost, LightGBM and Prophet, weighted by error", extra="xgboost"
     ),
-    "neural": Family("foretail.models.neural:Neural", "MLP [256, 128, 64] across series, quantiles", extra="neural"),
+    "neural": Family(
+        "foretail.models.neural:Neural", "MLP [256, 128, 64] across series, quantiles", extra="neural", prior=2.0
+    ),
 }
 
 

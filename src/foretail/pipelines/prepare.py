@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 
 from foretail.backtest.run import ENSEMBLE, Backtest, Candidate, backtest
 from foretail.core.errors import UsageError
@@ -29,9 +30,13 @@ AUTO = (
     "mstl",
     "profile",
     "boosting",
+    "neural",
 )
 # most series for which these are fitted one by one unless asked for: they take 2 to 40 seconds a thousand and window
 _MOST_SERIES = {"theta": 10_000, "auto_ets": 300, "mstl": 300}
+# days of sales from which the network joins: it errs where trees do not, and both together less than either; weeks are
+# too few for that
+_FEWEST_DAYS = 100_000
 
 
 @dataclass(frozen=True)
@@ -82,6 +87,8 @@ def prepare(request: Request, settings: Settings, progress: Progress) -> Prepare
                 f"{build.quarantine.height} rows were set aside with their reasons under {settings.home / 'quarantine'}"
             )
     notes += [finding.text for finding in build.quality.findings if finding.level == "warning"]
+    if "auto" in request.models and _suits_network(build.panel) and not _has_torch():
+        notes.append("neural, which helps on many days of sales, did not take part: pip install 'foretail[neural]'")
     return Prepared(request, build, _candidates(request, build.panel), tuple(notes))
 
 
@@ -101,9 +108,24 @@ def backtest_prepared(prepared: Prepared, settings: Settings, progress: Progress
 
 
 def _candidates(request: Request, panel: Panel) -> tuple[Candidate, ...]:
-    auto = [name for name in AUTO if panel.n_series <= _MOST_SERIES.get(name, panel.n_series)]
+    auto = [name for name in AUTO if _joins(name, panel)]
     names = [item for name in request.models for item in (auto if name == "auto" else (name,))]
     return tuple(Candidate(name) for name in dict.fromkeys(names) if name != ENSEMBLE)
+
+
+def _joins(name: str, panel: Panel) -> bool:
+    """Whether a family of `AUTO` takes part unasked."""
+    if name == "neural":
+        return _suits_network(panel) and _has_torch()
+    return panel.n_series <= _MOST_SERIES.get(name, panel.n_series)
+
+
+def _suits_network(panel: Panel) -> bool:
+    return panel.frequency.is_daily and int(panel.observed.sum()) >= _FEWEST_DAYS
+
+
+def _has_torch() -> bool:
+    return find_spec("torch") is not None
 
 
 def _check_families(names: tuple[str, ...]) -> None:

@@ -109,8 +109,8 @@ class Neural(Forecaster):
         epochs: int = 6,
         batch_size: int = 4096,
         learning_rate: float = 2e-3,
-        members: int = 3,
-        max_rows: int = 300_000,
+        members: int = 2,
+        max_rows: int = 150_000,
         random_state: int = 7,
         n_threads: int = 2,
     ):
