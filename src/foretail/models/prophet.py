@@ -22,7 +22,7 @@ from foretail.models.fallback import answered
 from foretail.models.prophet_engine import MIN_PERIODS, forecast_rows
 from foretail.models.prophet_layout import layout_of, regressors_of
 from foretail.models.prophet_library import check_library
-from foretail.models.prophet_options import Options
+from foretail.models.prophet_options import YEARLY_DAYS, Options
 from foretail.models.prophet_parts import component_terms, components
 from foretail.panel.panel import Panel
 
@@ -68,6 +68,8 @@ class Prophet(Forecaster):
     engine : ``batch``, or ``stan`` for the library (extra ``prophet``).
     transform : ``auto``, ``log`` or ``none``. ``log`` leaves periods without sales out.
     flags_by_weekday : see above; daily sales only.
+    yearly_from_days : history below which a series has no yearly terms, and below which asking for them is refused; 0
+        has them from any history, which is a guess about the rest of the year.
     random_state : seed of the library's paths; the batch engine has nothing random.
     n_threads : processes that share the series.
 
@@ -95,6 +97,7 @@ class Prophet(Forecaster):
         engine: str = "batch",
         transform: str = "auto",
         flags_by_weekday: bool = True,
+        yearly_from_days: int = YEARLY_DAYS,
         random_state: int = 7,
         n_threads: int = 1,
     ):
@@ -112,6 +115,7 @@ class Prophet(Forecaster):
             engine=engine,
             transform=transform,
             flags_by_weekday=flags_by_weekday,
+            yearly_from_days=yearly_from_days,
         )
         if self.options.needs_library:
             check_library()

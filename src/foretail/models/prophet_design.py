@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from foretail.models.prophet_layout import WEEKDAYS, YEARLY_DAYS, Layout
+from foretail.models.prophet_layout import WEEKDAYS, Layout
 from foretail.models.prophet_options import Options
 
 __all__ = ["Design", "Values", "build_design", "values_of"]
@@ -155,7 +155,7 @@ def _fill_regressors(
     """Write seasons, holidays and covariates into ``[B, K, T + H]``, in this order."""
     weekly, holidays = 2 * layout.yearly, 2 * (layout.yearly + layout.weekly)
     x[:, :holidays] = layout.seasons.T
-    x[span < YEARLY_DAYS, :weekly] = 0.0
+    x[span < layout.options.yearly_from_days, :weekly] = 0.0
     x[~_has_weeks(values, span, layout), weekly:holidays] = 0.0
     column = holidays + len(layout.holiday_names)
     x[:, holidays:column] = layout.holidays.T

@@ -14,13 +14,12 @@ from foretail.core.errors import UsageError
 from foretail.models.prophet_options import Options, terms
 from foretail.panel.panel import Covariate, Panel
 
-__all__ = ["WEEKDAYS", "YEARLY_DAYS", "Layout", "fourier", "holiday_columns", "layout_of", "regressors_of"]
+__all__ = ["WEEKDAYS", "Layout", "fourier", "holiday_columns", "layout_of", "regressors_of"]
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 
 WEEKDAYS = 6  # that have a regressor of their own for a flag; the seventh has what they share
-YEARLY_DAYS = 730  # the library's bound below which a series has no yearly terms
 _YEARLY_TERMS, _WEEKLY_TERMS = 10, 3  # the library's
 _YEAR = 365.25
 
@@ -161,16 +160,16 @@ def _country(country: str, first: int, last: int) -> tuple[tuple[str, tuple[int,
 def _yearly_terms(panel: Panel, days: IntArray, options: Options) -> int:
     """Fourier terms of the year; under ``auto`` no more than the periods of a year can tell apart."""
     if options.yearly_seasonality == "auto":
-        is_long = days[panel.n_periods - 1] - days[0] >= YEARLY_DAYS
+        is_long = days[panel.n_periods - 1] - days[0] >= options.yearly_from_days
         return min(_YEARLY_TERMS, int(_YEAR / panel.frequency.days / 2 - 1)) if is_long else 0
     wanted = terms(options.yearly_seasonality, _YEARLY_TERMS)
     seen = panel.last >= 0
     longest = int((days[panel.last[seen]] - days[panel.first[seen]]).max(initial=0))
-    if wanted and longest < YEARLY_DAYS:
+    if wanted and longest < options.yearly_from_days:
         raise UsageError(
-            f"yearly terms need two years of history, the longest series has {longest} days: less cannot tell a year "
+            f"yearly terms need {options.yearly_from_days} days of history, the longest series has {longest} days: less cannot tell a year "
             f"from a trend.\n  where: prophet, yearly_seasonality = {options.yearly_seasonality}"
-            "\n  fix:   yearly_seasonality = auto, or a longer history"
+            "\n  fix:   yearly_seasonality = auto, a longer history, or yearly_from_days = 0 to have them all the same"
         )
     return wanted
 

@@ -7,8 +7,9 @@ from typing import Any
 
 from foretail.core.errors import UsageError, nearest
 
-__all__ = ["Options", "terms"]
+__all__ = ["YEARLY_DAYS", "Options", "terms"]
 
+YEARLY_DAYS = 730  # the library's bound below which a series has no yearly terms
 _CHOICES: dict[str, tuple[str, ...]] = {
     "growth": ("linear", "flat", "logistic"),
     "seasonality_mode": ("additive", "multiplicative"),
@@ -41,6 +42,7 @@ class Options:
     engine: str = "batch"
     transform: str = "auto"
     flags_by_weekday: bool = True
+    yearly_from_days: int = YEARLY_DAYS
 
     def __post_init__(self) -> None:
         for name, choices in _CHOICES.items():
@@ -52,6 +54,9 @@ class Options:
                 raise _refused(f"{name} must be above 0, not {getattr(self, name)!r}", name, f"{name} = 0.05")
         for name in _SEASONS:
             _check_season(name, getattr(self, name))
+        if self.yearly_from_days < 0:
+            found = f"yearly_from_days = {self.yearly_from_days!r}"
+            raise _refused("a length of history cannot be negative", found, f"yearly_from_days = {YEARLY_DAYS}")
         if self.n_changepoints < 0 or not 0 <= self.changepoint_range <= 1:
             found = f"n_changepoints = {self.n_changepoints!r}, changepoint_range = {self.changepoint_range!r}"
             raise _refused("changepoints cannot be placed", found, "a count from 0, a share between 0 and 1")

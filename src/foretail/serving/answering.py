@@ -29,7 +29,7 @@ __all__ = ["SAME", "Answering", "ReadsStore"]
 FloatArray = npt.NDArray[np.float64]
 Computed = tuple[FloatArray, str, tuple[str, ...]]  # values ``[H, 1 + Q]``, source, warnings
 Told = tuple[dict[str, dict[int, float]], tuple[str, ...]]  # overrides by name and step, warnings
-SAME = 1e-6  # relative difference of two ways to the same forecast: networks compute in float32
+SAME = 1e-9  # relative difference of two ways to the same forecast
 
 
 @runtime_checkable

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import uvloop
 from kserve import ModelServer
 from kserve.protocol.rest.server import _RefreshingServer
+from threadpoolctl import threadpool_limits
 
 from foretail.core.errors import UsageError
 from foretail.core.settings import Settings
@@ -109,6 +110,7 @@ class Server(ModelServer):  # type: ignore[misc]  # kserve carries no types
         UsageError : a port cannot be had.
         """
         self._register_and_check_atleast_one_model_is_ready(list(models or self._predictors))
+        threadpool_limits(1, user_api="blas")  # requests are many and small: threads of one only wait for each other
         uvloop.run(self._answer())
 
     async def _answer(self) -> None:

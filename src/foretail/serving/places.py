@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from foretail.serving.errors import RequestProblem
 __all__ = ["Places", "datatype_of"]
 
 _SHOWN = 40
+_DATES = 4096  # pairs remembered: requests ask for the same few dates over and over
 _PYTHON: Mapping[str, type] = {"INT64": int, "FP64": float, "BOOL": bool, "BYTES": str}
 _WORDS = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
 
@@ -75,15 +77,11 @@ class Places:
 
     def steps_between(self, cutoff: dt.date, date: dt.date) -> int | None:
         """Steps from one date to another; None where the latter labels no period."""
-        if _off_grid(date, self._frequency):
-            return None
-        days = np.array([cutoff, date], dtype="datetime64[D]")
-        before, after = self._frequency.to_index(days).tolist()
-        return int(after - before)
+        return _steps_between(cutoff, date, self._frequency)
 
     def date_after(self, cutoff: dt.date, steps: int) -> dt.date:
         """The date so many steps after another."""
-        return self._frequency.shift(cutoff, steps)
+        return _date_after(cutoff, steps, self._frequency)
 
     def why(self, ask: Ask, i: int) -> Iterator[RequestProblem]:
         """Everything that is wrong with the keys, the date and the horizon of the i-th instance."""
@@ -139,6 +137,19 @@ class Places:
             left = self._h - self._step[date]
             what = f"{horizon} steps from {date} reach beyond the horizon, {last}"
             yield RequestProblem(422, what, f"horizon = {_short(horizon)}", f"at most {left} from this date; {span}", i)
+
+
+@lru_cache(maxsize=_DATES)
+def _steps_between(cutoff: dt.date, date: dt.date, frequency: Frequency) -> int | None:
+    if _off_grid(date, frequency):
+        return None
+    before, after = frequency.to_index(np.array([cutoff, date], dtype="datetime64[D]")).tolist()
+    return int(after - before)
+
+
+@lru_cache(maxsize=_DATES)
+def _date_after(cutoff: dt.date, steps: int, frequency: Frequency) -> dt.date:
+    return frequency.shift(cutoff, steps)
 
 
 def _off_grid(date: dt.date, frequency: Frequency) -> str:

@@ -29,6 +29,7 @@ from foretail.models.contract import Forecast, Forecaster, Tags
 from foretail.models.contributions import Contributions
 from foretail.models.fallback import answered
 from foretail.models.heads import with_quantiles
+from foretail.models.neural.forward import Forward, quantiles
 from foretail.models.neural.inputs import Inputs
 from foretail.models.neural.lesson import Curriculum, Lens, curriculum_of, in_units, newest_rows, to_sales
 from foretail.models.neural.recipe import Recipe
@@ -152,7 +153,7 @@ class Neural(Forecaster):
         self.base_: LinearBase | None = None
         self.inputs_: Inputs | None = None
         self.spread_ = 1.0
-        self.networks_: tuple[QuantileNetwork, ...] = ()
+        self._take(())
         self.importance_: tuple[tuple[str, float], ...] = ()
         cutoffs = training_cutoffs(panel, h, _STRIDE[panel.frequency.code[0]])
         if self.features == "store":
@@ -170,11 +171,13 @@ class Neural(Forecaster):
         self._look_through(lens)
         shown = lens.lesson(rows, weight, rows.target)
         found = learn(lens.inputs, shown.numbers, shown.codes, shown.target, weight, newest, self.recipe())
-        self.networks_, self.importance_ = self._ready(found.networks), found.importance
+        self._take(found.networks)
+        self.importance_ = found.importance
 
-    def _ready(self, networks: tuple[QuantileNetwork, ...]) -> tuple[QuantileNetwork, ...]:
-        """Rows of the store are asked for one by one and all together, and answered alike: in float64."""
-        return tuple(item.double() for item in networks) if self.features == "store" else networks
+    def _take(self, networks: tuple[QuantileNetwork, ...]) -> None:
+        """Answer by these networks from now on."""
+        self.networks_ = networks
+        self._forwards = tuple(map(Forward.of, networks))
 
     def _look_through(self, lens: Lens) -> None:
         self.base_, self.inputs_, self.spread_ = lens.base, lens.inputs, lens.spread
@@ -256,11 +259,9 @@ class Neural(Forecaster):
 
     def _quantiles(self, rows: Rows) -> FloatArray:
         """``[R, Q]`` in the unit of the target; not finite where a row has no reference."""
-        from foretail.models.neural.fit import quantiles
-
         assert self.base_ is not None and self.inputs_ is not None  # noqa: S101  (both or none)
         base = self.base_.predict(rows)
-        found = quantiles(self.networks_, self.inputs_.numeric(rows, base), self.inputs_.codes(rows), self.n_threads)
+        found = quantiles(self._forwards, self.inputs_.numeric(rows, base), self.inputs_.codes(rows))
         y = to_sales(found, self.spread_, self.space_, base, rows.reference, rows.unit, rows.scale)
         ascending: FloatArray = np.maximum.accumulate(y, axis=1)
         return ascending
@@ -277,11 +278,10 @@ class Neural(Forecaster):
         What the sum of the gradients misses, and what is cut from a wild answer, is shared by size.
         """
         from foretail.models.neural.attribution import integrated_gradients
-        from foretail.models.neural.fit import quantiles
 
         assert self.inputs_ is not None  # noqa: S101  (there is a base)
         numbers, codes = self.inputs_.numeric(rows, base), self.inputs_.codes(rows)
-        found = quantiles(self.networks_, numbers, codes, self.n_threads)[:, DEFAULT_QUANTILES.index(0.5)]
+        found = quantiles(self._forwards, numbers, codes)[:, DEFAULT_QUANTILES.index(0.5)]
         answer = in_units(found, self.spread_, self.space_)
         parts, start = integrated_gradients(self.networks_, self.inputs_, numbers, codes, self.n_threads)
         parts *= self.spread_
@@ -326,12 +326,12 @@ class Neural(Forecaster):
         model.inputs_ = None if stored["inputs"] is None else Inputs.from_dict(stored["inputs"])
         model.spread_ = stored["spread"]
         model.importance_ = tuple((name, share) for name, share in stored["importance"])
-        model.networks_ = ()
+        model._take(())
         if model.inputs_ is not None:
             calm_threads()
             from foretail.models.neural.fit import load_networks
 
-            model.networks_ = model._ready(load_networks(folder / "networks.npz", model.inputs_, model.members))
+            model._take(load_networks(folder / "networks.npz", model.inputs_, model.members))
         return model
 
 

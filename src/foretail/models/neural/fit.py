@@ -18,9 +18,9 @@ from foretail.models.neural.inputs import Inputs
 from foretail.models.neural.lesson import target_quantiles
 from foretail.models.neural.network import QuantileNetwork
 from foretail.models.neural.recipe import Recipe
-from foretail.models.neural.training import Examples, answers, mean_loss, seeded, threads, train
+from foretail.models.neural.training import Examples, mean_loss, seeded, threads, train
 
-__all__ = ["Learned", "importance_of", "learn", "load_networks", "quantiles", "save_networks", "untrained"]
+__all__ = ["Learned", "importance_of", "learn", "load_networks", "save_networks", "untrained"]
 
 FloatArray = npt.NDArray[np.float64]
 Float32Array = npt.NDArray[np.float32]
@@ -76,16 +76,6 @@ def learn(
             _network(inputs, rows, None, epochs, recipe, recipe.seed + member)[0] for member in range(recipe.members)
         ]
     return Learned(tuple(network.cpu().eval() for network in members), epochs, importance)
-
-
-def quantiles(
-    networks: Sequence[QuantileNetwork], numbers: Float32Array, codes: IntArray, n_threads: int
-) -> FloatArray:
-    """Mean of the members' quantiles, ``[R, Q]``, ascending as those of each member are."""
-    with threads(n_threads):
-        found = [answers(item, torch.from_numpy(numbers), torch.from_numpy(codes)).double() for item in networks]
-    mean: FloatArray = torch.stack(found).mean(0).numpy()
-    return mean
 
 
 def save_networks(networks: Sequence[QuantileNetwork], path: Path) -> None:

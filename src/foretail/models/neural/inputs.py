@@ -6,6 +6,7 @@ Every statistic comes from the training rows; what was never seen in them is zer
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from typing import Any, Self
 
 import numpy as np
@@ -24,6 +25,7 @@ _MAX_ROWS = 100_000  # more rows move no mean or spread that matters
 _TAIL = (
     0.001  # share of values on each side that a mean and a spread leave out: one wild value must not shrink the rest
 )
+_ROWS = 8192  # standardised at once
 _BOUND = 5.0  # standardised values are cut here
 _LEAST_MISSING = 0.001  # share of rows below which a missing value is not worth a mark of its own
 
@@ -98,13 +100,18 @@ class Inputs:
         x = _numbers(rows, base, self.numbers)
         missing = ~np.isfinite(x)
         marks = missing[:, [self.numbers.index(name) for name in self.marked]]
-        low, high, mean, spread = (np.array(item) for item in (self.low, self.high, self.mean, self.spread))
-        # float64 per column: what float32 holds of a feature may vary by less than it resolves
-        for column in range(x.shape[1]):
-            z = (np.clip(x[:, column].astype(np.float64), low[column], high[column]) - mean[column]) / spread[column]
-            x[:, column] = np.clip(z, -_BOUND, _BOUND)
+        # float64, some rows at a time: what float32 holds of a feature may vary by less than it resolves
+        low, high, mean, spread = self._measured
+        for start in range(0, len(x), _ROWS):
+            some = slice(start, start + _ROWS)
+            z = (np.minimum(np.maximum(x[some].astype(np.float64), low), high) - mean) / spread
+            x[some] = np.minimum(np.maximum(z, -_BOUND), _BOUND)
         x[missing] = 0.0
         return np.concatenate([x, marks.astype(np.float32)], axis=1)
+
+    @cached_property
+    def _measured(self) -> FloatArray:
+        return np.array([self.low, self.high, self.mean, self.spread])
 
     def codes(self, rows: Rows) -> IntArray:
         """Codes from 1 on, ``[R, K]``; 0 = missing, or never seen in training."""

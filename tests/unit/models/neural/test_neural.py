@@ -18,7 +18,7 @@ from foretail.core.quantiles import DEFAULT_QUANTILES
 from foretail.core.spec import DatasetSpec
 from foretail.models.base import LinearBase
 from foretail.models.neural import Neural
-from foretail.models.neural.fit import quantiles
+from foretail.models.neural.forward import Forward, quantiles
 from foretail.models.neural.inputs import Inputs
 from foretail.panel.panel import Covariate, Panel
 
@@ -90,9 +90,28 @@ def test_members_differ_and_their_quantiles_are_averaged() -> None:
     rng = np.random.default_rng(0)
     numbers = rng.normal(size=(40, model.inputs_.width)).astype(np.float32)
     codes = np.zeros((40, len(model.inputs_.sizes)), dtype=np.int64)
-    first, second = (quantiles([item], numbers, codes, 1) for item in model.networks_)
+    forwards = [Forward.of(item) for item in model.networks_]
+    first, second = (quantiles([item], numbers, codes) for item in forwards)
     assert not np.allclose(first, second)
-    assert quantiles(model.networks_, numbers, codes, 1) == pytest.approx((first + second) / 2)
+    assert quantiles(forwards, numbers, codes) == pytest.approx((first + second) / 2)
+
+
+def test_plain_arrays_answer_what_the_network_answers_and_alone_what_among_others() -> None:
+    import torch
+
+    from foretail.models.neural.training import answers
+
+    model = fitted()
+    assert model.inputs_ is not None
+    rng = np.random.default_rng(0)
+    numbers = rng.normal(scale=3.0, size=(300, model.inputs_.width)).astype(np.float32)
+    codes = np.stack([rng.integers(0, size + 1, 300) for size in model.inputs_.sizes], axis=1)
+    forward = Forward.of(model.networks_[0])
+    found = forward(numbers, codes)
+    wanted = answers(model.networks_[0].double(), torch.from_numpy(numbers), torch.from_numpy(codes)).numpy()
+    model.networks_[0].float()
+    np.testing.assert_allclose(found, wanted, rtol=1e-8, atol=1e-8)
+    np.testing.assert_allclose(forward(numbers[7:8], codes[7:8]), found[7:8], rtol=1e-12, atol=1e-12)
 
 
 def test_reading_gives_back_every_bit(tmp_path: Path) -> None:
