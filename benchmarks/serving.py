@@ -43,7 +43,9 @@ def main(seconds: float, soak_s: float) -> None:
                 measures += _told(f"{protocol}, {instances} instances, {connections} connections", *pair)
             if soak_s:
                 measures += _soak(folder, ours, soak_s)
-        write("serving", measures)  # so that it is kept whatever happens to the rest
+            write("serving", measures)  # so that it is kept whatever happens to the rest
+            measures += _looked_up(folder, empty, log, seconds)
+        write("serving", measures)
         for family in FAMILIES:
             with server(family) as ours:
                 measures += [_what_if(folder, ours, family, n, seconds) for n in INSTANCES]
@@ -55,14 +57,28 @@ def _cases() -> Iterator[tuple[str, int, int]]:
     return ((protocol, n, c) for protocol in ("v1", "v2", "grpc") for n in INSTANCES for c in CONNECTIONS)
 
 
-def _told(work: str, ours: Loaded, empty: Loaded) -> list[Measure]:
+def _looked_up(folder: Path, empty: Running, log: tuple[str, ...], seconds: float) -> list[Measure]:
+    """The same for a version whose feature rows are looked up in the online store and go through a network."""
+    measures: list[Measure] = []
+    with server("neural[features=store]", *log) as ours:
+        measures.append(Measure("rows looked up: start to ready", ours.ready_s, "s", at_most=8))
+        for instances, connections in ((1, 1), (1, 8), (100, 1), (100, 8)):
+            pair = [_run(folder, at, "v1", instances, connections, seconds) for at in (ours, empty)]
+            measures += _told(f"v1, {instances} instances, {connections} connections", *pair, "rows looked up: ")
+    return measures
+
+
+def _told(work: str, ours: Loaded, empty: Loaded, which: str = "") -> list[Measure]:
     """Requests a second, p50 and p99 of one case."""
     least = {"at_least": 0.7 * empty.per_s} if work == "v1, 1 instances, 8 connections" else {}
-    return [
-        Measure(f"{work}: requests", ours.per_s, "1/s", "empty model", empty.per_s, **least),
-        Measure(f"{work}: p50", ours.p50_ms, "ms", "empty model", empty.p50_ms, **_GOALS.get(f"{work}: p50", {})),
-        Measure(f"{work}: p99", ours.p99_ms, "ms", "empty model", empty.p99_ms, **_GOALS.get(f"{work}: p99", {})),
+    lines = [
+        Measure(f"{which}{work}: requests", ours.per_s, "1/s", "empty model", empty.per_s, **least),
     ]
+    for name in ("p50", "p99"):
+        goal = _GOALS.get(f"{work}: {name}", {})
+        here, there = (getattr(loaded, f"{name}_ms") for loaded in (ours, empty))
+        lines.append(Measure(f"{which}{work}: {name}", here, "ms", "empty model", there, **goal))
+    return lines
 
 
 def _what_if(folder: Path, ours: Running, family: str, n: int, seconds: float) -> Measure:

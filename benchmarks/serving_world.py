@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -22,6 +23,7 @@ from pathlib import Path
 from foretail.core.progress import Silent
 from foretail.core.settings import Settings
 from foretail.models.families import make
+from foretail.pipelines.features import apply_features, materialize_features
 from foretail.pipelines.request import Request
 from foretail.pipelines.train import train_request
 from foretail.registry.bundle import read_bundle, write_bundle
@@ -31,6 +33,7 @@ from foretail.registry.versions import Registry
 __all__ = ["NAME", "RIGHT", "Running", "empty_server", "server"]
 
 NAME = "sales-forecast"
+_REQUEST = Request(table="synthetic:weekly-5k", name=NAME, models=("profile",), quantiles=(0.1, 0.5, 0.9))
 RIGHT = {"store_id": 1, "dept_id": 1, "target_date": "2012-02-03", "horizon": 1}
 _EMPTY = """
 import asyncio, logging, sys
@@ -105,18 +108,27 @@ def _home() -> Path:
     """A home whose registry holds a `profile` as champion; it goes when the process ends."""
     folder = Path(tempfile.mkdtemp(prefix="foretail-serving-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    request = Request(table="synthetic:weekly-5k", name=NAME, models=("profile",), quantiles=(0.1, 0.5, 0.9))
-    train_request(request, folder / "out", Settings(home=folder / "home", workers=1), Silent())
+    train_request(_REQUEST, folder / "out", Settings(home=folder / "home", workers=1), Silent())
     return folder / "home"
+
+
+@cache
+def _fill_store() -> None:
+    """The feature rows of the same chain, in the embedded online store of that home."""
+    settings = Settings(home=_home(), workers=1)
+    apply_features(_REQUEST, settings, Silent())
+    materialize_features(settings, Silent())
 
 
 def _reference(family: str) -> str:
     """What to serve: the champion, or a bundle of that family with the intervals of the champion."""
     if family == "profile":
         return NAME
+    if "features=store" in family:
+        _fill_store()
     bundle = read_bundle(Registry(Settings(home=_home())).fetch(NAME))
     model = make(family).fit(bundle.panel, bundle.info.horizon)
-    folder = _home().parent / family
+    folder = _home().parent / re.sub(r"\W+", "-", family).strip("-")
     write_bundle(folder, replace(bundle, info=replace(bundle.info, tree=FamilyTree(family)), model=model))
     return f"{NAME}={folder}"
 

@@ -12,9 +12,10 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from foretail.core.errors import ForetailError, RegistryError, UsageError
+from foretail.models.families import parse
 from foretail.registry.bundle import read_info
 from foretail.registry.versions import Registry
 from foretail.serving import metrics
@@ -234,5 +235,6 @@ class Watcher(threading.Thread):
 
 
 def _reads_store(tree: FamilyTree) -> bool:
-    params: dict[str, Any] = dict(tree.params)
-    return params.get("features") == "store" or any(_reads_store(member) for member in tree.members)
+    """Whether it looks rows up: a member of an ensemble answers from the sales in the bundle, as the others do."""
+    named = parse(tree.family)[1]
+    return (named | dict(tree.params)).get("features") == "store"
