@@ -27,6 +27,7 @@ class Settings:
     tracking_uri : MLflow tracking and registry; ``sqlite:///`` under home by default.
     warehouse : SQLAlchemy URL of the forecast tables; SQLite under home by default. Its password is never shown.
     workers : processes for fits; 0 means one per core.
+    execution : where fits run: ``processes``, ``ray``, ``ray://HOST:PORT``, ``HOST:PORT`` or ``ray-jobs://URL``.
     log_format : ``text`` or ``json``.
     """
 
@@ -35,6 +36,7 @@ class Settings:
     tracking_uri: str = ""
     warehouse: str = ""
     workers: int = 0
+    execution: str = "processes"
     log_format: str = "text"
 
     def __post_init__(self) -> None:

@@ -13,18 +13,22 @@ from typing import Any
 import polars as pl
 
 from foretail.core.errors import DataError, Problem, UsageError, nearest
+from foretail.core.locations import is_database
 from foretail.core.spec import DatasetSpec
 from foretail.sources.country import check_country
 from foretail.sources.files import read_frame
 from foretail.sources.guess import check_columns, guess_spec, named_columns, said
 from foretail.sources.layouts import FILES, read_rossmann, read_walmart
 from foretail.sources.online_retail import read_online_retail
+from foretail.sources.stream_sales import open_sales
 from foretail.sources.table import Table
 
-__all__ = ["LAYOUTS", "open_table"]
+__all__ = ["LAYOUTS", "WAREHOUSE", "open_table"]
 
-LAYOUTS = ("walmart", "rossmann", "online-retail", "synthetic")
+WAREHOUSE = "warehouse"
+LAYOUTS = ("walmart", "rossmann", "online-retail", "synthetic", WAREHOUSE)
 _PRESET = "synthetic:"
+_IN_WAREHOUSE = (WAREHOUSE, "rossmann")  # what a stream may have brought there
 _ROOT = Path(__file__).resolve().parents[3]
 _READERS: dict[str, Callable[[Path], Table]] = {"walmart": read_walmart, "rossmann": read_rossmann}
 
@@ -32,7 +36,7 @@ _READERS: dict[str, Callable[[Path], Table]] = {"walmart": read_walmart, "rossma
 def open_table(
     table: str,
     *,
-    data: Path | None = None,
+    data: Path | str | None = None,
     spec: Path | None = None,
     future: str | None = None,
     cutoff: dt.date | None = None,
@@ -44,9 +48,11 @@ def open_table(
     ----------
     table : a path or URL of CSV or Parquet; a spec file (``.toml``) that names it under ``table`` (and ``future``),
         relative to itself; or a layout: ``walmart``, ``rossmann``, ``online-retail``, ``synthetic``, where
-        ``synthetic:NAME`` is one of the named sizes of the synthetic world (see `PRESETS`).
+        ``synthetic:NAME`` is one of the named sizes of the synthetic world (see `PRESETS`), and ``warehouse`` the sales
+        that the stream has brought; or the URL of such a warehouse.
     data : folder of the layouts, or of this layout; default ``$FORETAIL_DATA``. ``online-retail`` falls back to the
-        extract in ``examples/online_retail``. For ``synthetic``: a JSON file with its configuration.
+        extract in ``examples/online_retail``. For ``synthetic``: a JSON file with its configuration. The URL of a
+        database makes ``warehouse`` and ``rossmann`` read the sales there.
     spec : a spec file for a table that is given by its path.
     future : a path or URL with the keys, dates and known covariates to forecast.
     cutoff : nothing is guessed from rows after this date; they are read all the same.
@@ -59,8 +65,11 @@ def open_table(
     DataError : a table that cannot be read, columns that do not exist, nothing that can be guessed.
     """
     given = _with_country(given)
-    if table in LAYOUTS or table.startswith(_PRESET):
-        result = _open_layout(table, data, said(given))
+    database = _database_of(table, data)
+    if database is not None:
+        result = _override(open_sales(database), said(given))
+    elif table in LAYOUTS or table.startswith(_PRESET):
+        result = _open_layout(table, None if data is None else Path(data), said(given))
     elif table.lower().endswith(".toml"):
         location, ahead, values = _read_spec(Path(table))
         if location is None:
@@ -76,6 +85,28 @@ def open_table(
     else:
         result = _open_by_guess(_existing(table), said(given), cutoff)
     return result if future is None else _with_future(result, future)
+
+
+def _database_of(table: str, data: Path | str | None) -> str | None:
+    """The URL of the warehouse to read; None where the table is a file or another layout.
+
+    Raises
+    ------
+    UsageError : the warehouse is asked for and not said where it is.
+    """
+    if is_database(table):
+        return table
+    if isinstance(data, str) and is_database(data) and table in _IN_WAREHOUSE:
+        return data
+    if table != WAREHOUSE:
+        return None
+    url = os.environ.get("FORETAIL_WAREHOUSE")
+    if not url:
+        raise UsageError(
+            "it is not said where the warehouse is.\n  where: --data\n"
+            "  fix:   set FORETAIL_WAREHOUSE, or --data postgresql://host/database"
+        )
+    return url
 
 
 def _with_country(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sqlalchemy import Connection, Engine, create_engine, inspect, text
+from sqlalchemy import Connection, Engine, inspect, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from foretail.core.errors import ForetailError, UsageError
+from foretail.sources.database import connect
 from foretail.warehouse.tables import REVISION, VERSION_TABLE
 
 __all__ = ["migrate", "open_warehouse"]
 
 _LOCK = 7_305_166_021  # an arbitrary number that names the migration lock in PostgreSQL
-_WAIT_S = 30  # how long SQLite waits for another writer
 
 
 def open_warehouse(url: str) -> Engine:
@@ -22,7 +22,7 @@ def open_warehouse(url: str) -> Engine:
 
     Parameters
     ----------
-    url : SQLAlchemy URL, ``sqlite:///path`` or ``postgresql+psycopg://…``.
+    url : SQLAlchemy URL, ``sqlite:///path`` or ``postgresql://…``, which psycopg 3 serves.
 
     Raises
     ------
@@ -34,7 +34,7 @@ def open_warehouse(url: str) -> Engine:
         embedded = parsed.get_backend_name() == "sqlite"
         if embedded and parsed.database and parsed.database != ":memory:":
             Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
-        engine = create_engine(parsed, connect_args={"timeout": _WAIT_S} if embedded else {})
+        engine = connect(parsed)
     except (ArgumentError, ImportError) as error:
         raise UsageError(
             f"the warehouse cannot be opened: {error}\n  where: FORETAIL_WAREHOUSE\n"

@@ -17,12 +17,10 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from polars.testing import assert_frame_equal
-from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.schema import CreateTable
 
 from foretail.core.errors import DataError, ForetailError, UsageError
 from foretail.warehouse.database import migrate, open_warehouse
-from foretail.warehouse.forecasts import _upsert, read_forecasts, write_forecasts
+from foretail.warehouse.forecasts import read_forecasts, write_forecasts
 from foretail.warehouse.tables import REVISION, VERSION_TABLE, forecast_results, metadata
 
 CUTOFF = dt.date(2024, 2, 27)
@@ -76,8 +74,8 @@ def test_the_columns_that_the_outside_world_knows(engine: sa.Engine) -> None:
         row = dict(connection.execute("SELECT * FROM forecast_results").fetchone())
     connection.close()
     assert list(row) == [
-        *("dataset", "unique_id", "forecast_date", "forecast_value", "lower_ci", "upper_ci", "model_name"),
-        *("model_version", "created_on", "run_id", "cutoff", "step", "quantiles", "source"),
+        *("dataset", "unique_id", "forecast_date", "forecast_sale", "lower_ci", "upper_ci", "model_name"),
+        *("model_version", "created_on", "run_id", "cutoff", "step", "quantiles", "source", "store", "productname"),
     ]
     assert (row["forecast_date"], row["cutoff"], row["step"]) == ("2024-02-28", "2024-02-27", 1)
     assert (row["lower_ci"], row["upper_ci"]) == (frame["q2_5"][0], frame["q97_5"][0])
@@ -158,7 +156,7 @@ def test_two_answers_in_one_frame_are_refused(engine: sa.Engine) -> None:
 
 
 def test_many_rows_go_in_batches(engine: sa.Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("foretail.warehouse.forecasts._BATCH", 7)
+    monkeypatch.setattr("foretail.warehouse.bulk._SLICE", 7)
     frame = some_forecasts(10, 5)
     assert write_forecasts(engine, frame, dataset="a", run_id="r") == count(engine) == 50
 
@@ -225,12 +223,3 @@ def test_a_place_that_cannot_be_opened(tmp_path: Path) -> None:
     for path in (tmp_path / "file", tmp_path / "file" / "below.db"):
         with pytest.raises(ForetailError, match=r"does not answer[\s\S]*fix:"):
             open_warehouse(f"sqlite:///{path}")
-
-
-def test_the_sql_is_the_same_idea_on_postgresql() -> None:
-    upsert = str(_upsert("postgresql").compile(dialect=postgresql.dialect()))
-    key = "(dataset, unique_id, forecast_date, cutoff, model_version)"
-    assert f"ON CONFLICT {key} DO UPDATE SET forecast_value = excluded.forecast_value" in upsert
-    assert f"ON CONFLICT {key}" in str(_upsert("sqlite").compile(dialect=sqlite.dialect()))
-    table = str(CreateTable(forecast_results).compile(dialect=postgresql.dialect()))
-    assert "forecast_value DOUBLE PRECISION NOT NULL" in table and f"UNIQUE {key}" in table
