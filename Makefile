@@ -35,11 +35,11 @@ demo: $(VENV)/.core ## the main job on two years of real invoices -> foretail-de
 test: $(VENV)/.all ## every test that runs from Python packages alone
 	$(BIN)/python -m pytest -n 2 --dist worksteal
 
-test-stack: $(VENV)/.all ## tests on PostgreSQL, Redis and Ray; run as root it installs their Debian packages
+test-stack: $(VENV)/.all ## tests on real services; run as root it installs their Debian packages
 	$(BIN)/python -m scripts.services install
 	$(BIN)/python -m pytest tests/stack
 
-services-up: $(BIN)/python ## private services on loopback; prints the variables that say where they answer
+services-up: $(VENV)/.all ## private services on loopback; prints the variables that say where they answer
 	@$(BIN)/python -m scripts.services up
 
 services-down: $(BIN)/python ## stop what services-up started, and delete what it held

@@ -15,13 +15,19 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from scripts.services.kafka import Kafka
+from scripts.services.mlflow import Mlflow
+from scripts.services.nginx import Nginx
 from scripts.services.postgres import Postgres
-from scripts.services.process import ServiceError
+from scripts.services.process import HOME, ServiceError
+from scripts.services.ray import RayCluster
 from scripts.services.redis import Redis
 from scripts.services.service import Service
 
-SERVICES: dict[str, type[Service]] = {service.name: service for service in (Postgres, Redis)}
-STATE = Path(__file__).resolve().parents[2] / ".foretail" / "services.json"
+SERVICES: dict[str, type[Service]] = {
+    service.name: service for service in (Postgres, Redis, Kafka, Mlflow, RayCluster, Nginx)
+}
+STATE = HOME / "services.json"
 _STOP_S = 20.0
 
 
@@ -31,15 +37,19 @@ class Started:
 
     Attributes
     ----------
-    born : when its process began, in the kernel's ticks: a pid that was given to another process is left alone.
+    processes : the pid of each, and when it began, in the kernel's ticks: a pid that was given to another process since
+        is left alone. The first is the server itself.
     """
 
     name: str
-    pid: int
-    born: str
+    processes: dict[int, str]
     stop_signal: int
     folder: str
     environment: dict[str, str]
+
+    def alive(self) -> list[int]:
+        """The pids that are still this service's."""
+        return [pid for pid, born in self.processes.items() if born != "" and _born(pid) == born]
 
 
 def main(words: Sequence[str] | None = None) -> int:
@@ -67,7 +77,7 @@ def up(names: Sequence[str], state: Path = STATE) -> None:
     ------
     ServiceError : a program is missing, or a service does not start.
     """
-    running = [started for started in _read(state) if _is_alive(started)]
+    running = [started for started in _read(state) if started.alive()]
     try:
         for name in names:
             if name not in {started.name for started in running}:
@@ -75,7 +85,7 @@ def up(names: Sequence[str], state: Path = STATE) -> None:
     finally:
         _write(state, running)
     for started in running:
-        print(f"{started.name} runs as process {started.pid} in {started.folder}", file=sys.stderr)
+        print(f"{started.name} runs as process {started.alive()[0]} in {started.folder}", file=sys.stderr)
         for key, value in started.environment.items():
             print(f"export {key}='{value}'")
 
@@ -94,15 +104,20 @@ def down(names: Sequence[str], state: Path = STATE) -> None:
 
 
 def install(names: Sequence[str]) -> None:
-    """Install the Debian packages of the services that are missing; nothing is done when none is.
+    """Install the Debian packages of the services that are missing, and fetch what else they need; once.
 
     Raises
     ------
-    ServiceError : this process may not install, or apt-get fails; names the packages.
+    ServiceError : this process may not install, or apt-get fails; names the packages. Or something cannot be fetched.
     """
-    packages = [SERVICES[name].package for name in names if not SERVICES[name].is_installed()]
-    if not packages:
-        return
+    packages = list(dict.fromkeys(package for name in names for package in SERVICES[name].missing()))
+    if packages:
+        _install_packages(packages)
+    for name in names:
+        SERVICES[name].fetch()
+
+
+def _install_packages(packages: Sequence[str]) -> None:
     command = ["apt-get", "install", "-y", "--no-install-recommends", *packages]
     if os.geteuid() != 0 or shutil.which("apt-get") is None:
         fix = f"as root: apt-get update && {' '.join(command)}"
@@ -122,26 +137,20 @@ def _start(name: str) -> Started:
     except ServiceError:
         service.stop()  # its folder stays: the message names the log in it
         raise
-    folder = str(service.folder)
-    return Started(name, service.pid, _born(service.pid), service.stop_signal, folder, service.environment)
+    processes = {pid: _born(pid) for pid in service.pids}
+    return Started(name, processes, service.stop_signal, str(service.folder), service.environment)
 
 
 def _stop(started: Started) -> None:
-    """Ask it to end and wait; a process that was given its pid since is left alone."""
-    if not _is_alive(started):
-        return
-    os.kill(started.pid, started.stop_signal)
+    """Ask each process to end, and wait; one that does not end in time is killed."""
+    for pid in started.alive():
+        os.kill(pid, started.stop_signal)
     end = time.monotonic() + _STOP_S
-    while _is_alive(started):
-        if time.monotonic() > end:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(started.pid, signal.SIGKILL)
-            return
+    while (alive := started.alive()) and time.monotonic() < end:
         time.sleep(0.05)
-
-
-def _is_alive(started: Started) -> bool:
-    return started.born != "" and _born(started.pid) == started.born
+    for pid in alive:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(pid, signal.SIGKILL)  # each was started as the head of a group of its own
 
 
 def _born(pid: int) -> str:
@@ -156,7 +165,12 @@ def _born(pid: int) -> str:
 def _read(state: Path) -> list[Started]:
     if not state.exists():
         return []
-    return [Started(**entry) for entry in json.loads(state.read_text(encoding="utf-8"))]
+    entries = json.loads(state.read_text(encoding="utf-8"))
+    return [Started(**{**entry, "processes": _with_numbers(entry["processes"])}) for entry in entries]
+
+
+def _with_numbers(processes: dict[str, str]) -> dict[int, str]:
+    return {int(pid): born for pid, born in processes.items()}  # a key of JSON is text
 
 
 def _write(state: Path, running: Sequence[Started]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import pwd
 import shutil
@@ -11,11 +12,12 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-__all__ = ["Server", "ServiceError", "as_user", "find", "free_port", "new_folder"]
+__all__ = ["HOME", "Server", "ServiceError", "alone", "as_user", "find", "free_port", "new_folder"]
 
+HOME = Path(__file__).resolve().parents[2] / ".foretail"  # what is fetched once, and what runs now
 _POLL_S = 0.05
 
 
@@ -34,6 +36,7 @@ class Server:
     command : program and arguments; it must stay in the foreground.
     log : file that takes what it prints.
     user : whom it runs as when this process is root; "" for root.
+    environment : variables it sees in addition to those of this process.
     stop_signal : what asks it to end in good order.
     dies_with_parent : the kernel ends it when the process that started it is gone (Linux).
     """
@@ -44,6 +47,7 @@ class Server:
         log: Path,
         *,
         user: str = "",
+        environment: Mapping[str, str] | None = None,
         stop_signal: signal.Signals = signal.SIGTERM,
         dies_with_parent: bool = False,
     ):
@@ -54,6 +58,7 @@ class Server:
         with log.open("ab") as out:
             self._process = subprocess.Popen(
                 [*as_user(user), *tie, *command],
+                env={**os.environ, **(environment or {})},
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=subprocess.STDOUT,
@@ -95,9 +100,9 @@ class Server:
                 self.kill()
 
     def kill(self) -> None:
-        """End it as a crash would (SIGKILL)."""
+        """End it, and what it started in its process group, as a crash would (SIGKILL)."""
         if self.is_running:
-            self._process.kill()
+            os.killpg(self.pid, signal.SIGKILL)
         self._process.wait()
 
 
@@ -131,6 +136,15 @@ def new_folder(name: str, user: str = "") -> Path:
     if user and os.geteuid() == 0:
         shutil.chown(folder, user, pwd.getpwnam(user).pw_gid)
     return folder
+
+
+@contextlib.contextmanager
+def alone(lock: Path) -> Iterator[None]:
+    """Wait until no other process holds the lock, and hold it."""
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with lock.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def free_port() -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import shutil
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
 
@@ -24,6 +24,7 @@ class Service:
     name : how it is called on the command line.
     program, folders : what is run; where it is looked for before the PATH (patterns).
     package : the Debian package that brings the program.
+    tools : further programs it cannot do without, each with its Debian package.
     user : whom it runs as when this process is root; "" for root.
     stop_signal : what asks it to end in good order.
     folder : private and temporary: data, settings, ``log.txt``.
@@ -42,6 +43,7 @@ class Service:
     program: ClassVar[str]
     package: ClassVar[str]
     folders: ClassVar[tuple[str, ...]] = ()
+    tools: ClassVar[Mapping[str, str]] = {}
     user: ClassVar[str] = ""
     stop_signal: ClassVar[signal.Signals] = signal.SIGTERM
 
@@ -54,18 +56,29 @@ class Service:
         self._server: Server | None = None
 
     @classmethod
-    def is_installed(cls) -> bool:
-        """Its program is on this machine."""
-        try:
-            find(cls.program, cls.package, *cls.folders)
-        except ServiceError:
-            return False
-        return True
+    def missing(cls) -> list[str]:
+        """Debian packages of its programs that are not on this machine."""
+        wanted = [(cls.program, cls.package, cls.folders), *((tool, name, ()) for tool, name in cls.tools.items())]
+        return [package for program, package, folders in wanted if not _is_there(program, package, *folders)]
+
+    @classmethod
+    def fetch(cls) -> None:
+        """Bring what it needs from elsewhere than Debian, once; nothing by default.
+
+        Raises
+        ------
+        ServiceError : it cannot be had.
+        """
 
     @property
     def pid(self) -> int:
         """Of the server; 0 before it was started."""
         return self._server.pid if self._server else 0
+
+    @property
+    def pids(self) -> list[int]:
+        """Of every process that has to be ended, the server first."""
+        return [self.pid]
 
     @property
     def is_running(self) -> bool:
@@ -100,12 +113,32 @@ class Service:
         self.stop()
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def _launch(self, command: Sequence[str], is_ready: Callable[[], bool]) -> None:
-        self._server = Server(
+    def _launch(
+        self,
+        command: Sequence[str],
+        is_ready: Callable[[], bool],
+        environment: Mapping[str, str] | None = None,
+        timeout_s: float = 30.0,
+    ) -> None:
+        self._server = self._run_server(command, environment)
+        self._server.wait_ready(is_ready, timeout_s)
+
+    def _run_server(
+        self, command: Sequence[str], environment: Mapping[str, str] | None = None, log: str = "log.txt"
+    ) -> Server:
+        return Server(
             command,
-            self.folder / "log.txt",
+            self.folder / log,
             user=self.user,
+            environment=environment,
             stop_signal=self.stop_signal,
             dies_with_parent=self._dies_with_parent,
         )
-        self._server.wait_ready(is_ready)
+
+
+def _is_there(program: str, package: str, *folders: str) -> bool:
+    try:
+        find(program, package, *folders)
+    except ServiceError:
+        return False
+    return True

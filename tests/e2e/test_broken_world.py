@@ -160,7 +160,7 @@ def test_an_unwritable_name_for_the_results(shop: Shop, tmp_path):
 def test_the_warehouse_holds_what_the_files_hold(done):
     shop, out, _ = done
     with closing(sqlite3.connect(shop.home / "warehouse.db")) as connection:
-        query = "SELECT count(*), sum(forecast_value) FROM forecast_results WHERE run_id = ?"
+        query = "SELECT count(*), sum(forecast_sale) FROM forecast_results WHERE run_id = ?"
         stored = connection.execute(query, [json.loads((out / "run.json").read_text())["run_id"]]).fetchone()
     frame = forecasts(out)
     assert stored == (frame.height, pytest.approx(frame["y_hat"].sum()))

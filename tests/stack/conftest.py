@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
+from scripts.services.kafka import Kafka
 from scripts.services.postgres import Postgres
+from scripts.services.ray import RayCluster
 from scripts.services.redis import Redis
 from scripts.services.service import Service
 
@@ -55,6 +57,32 @@ def redis() -> Iterator[Redis]:
     yield from up(Redis(dies_with_parent=True))
 
 
+@pytest.fixture(scope="session")
+def kafka() -> Iterator[Kafka]:
+    """A broker that every test shares; a test that writes makes a topic of its own (`topic`)."""
+    yield from up(Kafka(dies_with_parent=True))
+
+
+@pytest.fixture
+def topic(kafka: Kafka, request: pytest.FixtureRequest) -> str:
+    """Name of an empty topic of four partitions."""
+    name = f"t{abs(hash(request.node.nodeid)):x}"
+    kafka.create_topic(name, 4)
+    return name
+
+
+@pytest.fixture
+def own_kafka() -> Iterator[Kafka]:
+    """A broker that the test may kill."""
+    yield from up(Kafka(dies_with_parent=True))
+
+
+@pytest.fixture(scope="module")
+def ray_service() -> Iterator[RayCluster]:
+    """A Ray of processes of their own, with a client server and the Jobs API; a test may kill its worker."""
+    yield from up(RayCluster(dies_with_parent=True))
+
+
 @pytest.fixture
 def urls(database: str, monkeypatch: pytest.MonkeyPatch) -> str:
     """An empty database for registry and online store, told as the shipped settings want it."""
@@ -93,6 +121,7 @@ def ray_cluster(ray_node: dict[str, Any]) -> Iterator[Any]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", str(Path(__file__).parent))  # workers find the jobs of the tests
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        patch.setenv("RAY_health_check_period_ms", "1000")  # the next test finds a killed node struck off
         cluster = Cluster(initialize_head=True, head_node_args=head)
         try:
             cluster.add_node(**ray_node)

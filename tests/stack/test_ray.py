@@ -144,7 +144,7 @@ OWN = """
 import psutil
 import partition_jobs as jobs
 from foretail.core.errors import ServiceError
-from foretail.features.offline import attach
+from foretail.execution import attach
 from foretail.features.offline.cluster import run_partitions
 
 def kill(name):

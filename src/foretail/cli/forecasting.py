@@ -10,8 +10,10 @@ import click
 
 from foretail.cli.door import Door
 from foretail.cli.elsewhere import place_from, place_options, train_elsewhere
+from foretail.cli.execution import executed
 from foretail.cli.options import home_option, job_options, json_option, out_option, request_from
 from foretail.cli.show import show_json, text_table
+from foretail.core.locations import without_password
 
 __all__ = ["backtest", "forecast", "run", "train"]
 
@@ -19,6 +21,7 @@ _SHOWN_ROWS = 12  # forecasts printed when JSON was not asked for; all of them a
 
 
 @click.command()
+@executed
 @job_options
 def run(
     door: Door, /, out: Path, home: Path | None, data: Path | None, workers: int | None, as_json: bool, **given: Any
@@ -47,6 +50,7 @@ def run(
 
 
 @click.command()
+@executed
 @job_options
 def backtest(
     door: Door, /, out: Path, home: Path | None, data: Path | None, workers: int | None, as_json: bool, **given: Any
@@ -66,10 +70,12 @@ def backtest(
         show_json(board.to_dict())
     else:
         click.echo(leaderboard_text(board))
-    click.echo(f"next: foretail train {given['table']} with the same options; scores are in {out}", err=True)
+    table = without_password(given["table"])
+    click.echo(f"next: foretail train {table} with the same options; scores are in {out}", err=True)
 
 
 @click.command()
+@executed
 @click.option("--nproc", type=click.IntRange(min=1), metavar="N", help="Processes that train the neural family (DDP).")
 @place_options
 @job_options

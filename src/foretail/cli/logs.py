@@ -45,7 +45,7 @@ def _text(run_id: str) -> logging.Formatter:
 
 
 class _JsonLines(logging.Formatter):
-    """One JSON object a line: time (UTC), level, run_id, logger, message, and exc_info where there is one."""
+    """One JSON object a line: time (UTC), level, run_id, logger, message; request_id, exc_info if any."""
 
     def __init__(self, run_id: str):
         super().__init__()
@@ -60,6 +60,8 @@ class _JsonLines(logging.Formatter):
             "logger": record.name,
             "message": record.getMessage(),
         }
+        if hasattr(record, "request_id"):
+            line["request_id"] = record.request_id
         if record.exc_info:
             line["exc_info"] = self.formatException(record.exc_info)
         return json.dumps(line, ensure_ascii=False)

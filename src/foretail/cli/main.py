@@ -18,6 +18,7 @@ import click
 
 from foretail import __version__
 from foretail.cli.door import Door
+from foretail.cli.execution import WORDS
 from foretail.core.errors import DataError, ForetailError, Problem, nearest
 
 __all__ = ["VerbGroup", "cli", "main"]
@@ -34,6 +35,9 @@ _VERBS = {
     "leaderboard": "foretail.cli.versions:leaderboard",
     "models": "foretail.cli.versions:models",
     "features": "foretail.cli.features:features",
+    "fleet": "foretail.cli.fleet:fleet",
+    "warehouse": "foretail.cli.warehouse:warehouse",
+    "stream": "foretail.cli.stream:stream",
     "serve": "foretail.cli.serve:serve",
     "doctor": "foretail.cli.doctor:doctor",
 }
@@ -63,6 +67,11 @@ class VerbGroup(click.Group):
             return super().get_command(ctx, cmd_name)
         module, _, attribute = self.verbs[cmd_name].partition(":")
         return cast(click.Command, getattr(importlib.import_module(module), attribute))
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Remember what was typed: a verb may have to say it again elsewhere."""
+        ctx.meta.setdefault(WORDS, tuple(args))
+        return super().parse_args(ctx, args)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from foretail.core.errors import UsageError
+from foretail.core.locations import is_database
 from foretail.core.quantiles import DEFAULT_QUANTILES, check_quantiles
 
 if TYPE_CHECKING:
@@ -119,11 +120,16 @@ def _several(*decorators: Decorator) -> Decorator:
     return lambda command: reduce(lambda done, add: add(done), reversed(decorators), command)
 
 
+def data_place(text: str) -> Path | str:
+    """A folder or file as a path; the URL of a database as it is."""
+    return text if is_database(text) else Path(text)
+
+
 data_option = click.option(
     "--data",
-    type=click.Path(path_type=Path),
+    type=data_place,
     metavar="DIR",
-    help="Folder of the known layouts, else $FORETAIL_DATA; for synthetic, a JSON file.",
+    help="Folder of the known layouts, else $FORETAIL_DATA; for synthetic, a JSON file; for warehouse, its URL.",
 )
 
 table_options = _several(

@@ -11,6 +11,7 @@ from foretail.cli.door import Door
 from foretail.cli.options import home_option, json_option, request_from, table_options
 from foretail.cli.show import show_json, text_table
 from foretail.core.errors import UsageError
+from foretail.core.locations import without_password
 
 if TYPE_CHECKING:
     from foretail.panel.quality import QualityReport
@@ -38,8 +39,8 @@ def init(door: Door, /, out: Path | None, force: bool, home: Path | None, data: 
         click.echo(text, nl=False)
     else:
         out.write_text(text, encoding="utf-8")
-    name = out or "FILE"
-    click.echo(f"next: read {name}, correct it, then foretail run {given['table']} --spec {name}", err=True)
+    name, table = out or "FILE", without_password(given["table"])
+    click.echo(f"next: read {name}, correct it, then foretail run {table} --spec {name}", err=True)
 
 
 @click.command()
@@ -63,7 +64,7 @@ def check(door: Door, /, home: Path | None, data: Path | None, as_json: bool, **
     else:
         click.echo(_facts(report))
         click.echo(_findings(report))
-    click.echo(f"next: foretail run {given['table']} with the same options", err=True)
+    click.echo(f"next: foretail run {without_password(given['table'])} with the same options", err=True)
 
 
 def _facts(report: QualityReport) -> str:

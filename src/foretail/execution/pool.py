@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cache, partial
 from multiprocessing import get_context, parent_process
@@ -23,10 +24,12 @@ from typing import Any, Generic, Self, TypeVar
 
 from foretail.execution.worker import THREADS, Answer, attempt, opened, prepare, work_on
 
-__all__ = ["Chunk", "Outcome", "Pool", "chunks", "cut", "warm_pool"]
+__all__ = ["Chunk", "Outcome", "Pool", "Task", "check_importable", "chunks", "cut", "settle", "using", "warm_pool"]
 
 R = TypeVar("R")
 logger = logging.getLogger(__name__)
+
+_IN_USE: ContextVar[Pool | None] = ContextVar("_IN_USE", default=None)
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,7 +78,9 @@ class Outcome(Generic[R]):
 
 
 @dataclass(frozen=True, eq=False)
-class _Task:
+class Task:
+    """A chunk, and how often it was tried."""
+
     chunk: Chunk
     tries: int = 0
 
@@ -103,10 +108,27 @@ def cut(arrays: Sequence[Any], n_workers: int, per_worker: int = 4) -> list[Chun
     ]
 
 
-@cache
 def warm_pool(n_workers: int) -> Pool:
-    """The pool of so many workers that this process shares, warm until it ends; inside a worker a pool of one."""
-    return Pool(1 if parent_process() is not None else n_workers)
+    """The pool that is in use (see `using`), or else the one of so many workers that this process shares.
+
+    That one is warm until the process ends; inside a worker it is a pool of one.
+    """
+    return _IN_USE.get() or _shared(1 if parent_process() is not None else n_workers)
+
+
+@contextmanager
+def using(pool: Pool) -> Iterator[Pool]:
+    """Have everything below that asks for a warm pool use this one."""
+    before = _IN_USE.set(pool)
+    try:
+        yield pool
+    finally:
+        _IN_USE.reset(before)
+
+
+@cache
+def _shared(n_workers: int) -> Pool:
+    return Pool(n_workers)
 
 
 class Pool:
@@ -136,6 +158,11 @@ class Pool:
         else:
             self.kill()
 
+    @property
+    def is_here(self) -> bool:
+        """Everything runs in this process."""
+        return self.n_workers == 1
+
     def map(self, function: Callable[..., R], work: Iterable[Chunk], *, min_rows: int = 2) -> Iterator[Outcome[R]]:
         """Call ``function(*chunk.arrays)`` for every chunk.
 
@@ -153,10 +180,10 @@ class Pool:
         ------
         TypeError : a function that a worker cannot import.
         """
-        tasks = [_Task(chunk) for chunk in work if len(chunk)]
-        if self.n_workers == 1 or len(tasks) < 2 or sum(len(task.chunk) for task in tasks) < min_rows:
+        tasks = [Task(chunk) for chunk in work if len(chunk)]
+        if self.is_here or len(tasks) < 2 or sum(len(task.chunk) for task in tasks) < min_rows:
             return _map_here(function, deque(tasks))
-        _check_importable(function)
+        check_importable(function)
         return self._map_there(function, deque(tasks))
 
     def close(self) -> None:
@@ -174,8 +201,8 @@ class Pool:
             process.terminate()
         executor.shutdown(wait=True, cancel_futures=True)
 
-    def _map_there(self, function: Callable[..., R], tasks: deque[_Task]) -> Iterator[Outcome[R]]:
-        running: dict[Future[bytes], _Task] = {}
+    def _map_there(self, function: Callable[..., R], tasks: deque[Task]) -> Iterator[Outcome[R]]:
+        running: dict[Future[bytes], Task] = {}
         try:
             while tasks or running:
                 suspects = self._fill(function, tasks, running)
@@ -187,7 +214,7 @@ class Pool:
                     if _is_broken(future):
                         suspects.append(task)
                     else:
-                        yield from _settle(task, opened(future.result()), tasks)
+                        yield from settle(task, opened(future.result()), tasks)
                 if suspects:
                     self.kill()
                     yield from self._one_by_one(function, suspects, tasks)
@@ -196,9 +223,7 @@ class Pool:
                 self.kill()
             raise
 
-    def _fill(
-        self, function: Callable[..., R], tasks: deque[_Task], running: dict[Future[bytes], _Task]
-    ) -> list[_Task]:
+    def _fill(self, function: Callable[..., R], tasks: deque[Task], running: dict[Future[bytes], Task]) -> list[Task]:
         """Keep every worker busy and one chunk waiting for it; give back the task that found the pool broken."""
         while tasks and len(running) < 2 * self.n_workers:
             task = tasks.popleft()
@@ -209,7 +234,7 @@ class Pool:
         return []
 
     def _one_by_one(
-        self, function: Callable[..., R], suspects: Sequence[_Task], tasks: deque[_Task]
+        self, function: Callable[..., R], suspects: Sequence[Task], tasks: deque[Task]
     ) -> Iterator[Outcome[R]]:
         """Run each suspect alone, so that the next death names its chunk; halve that one."""
         queue = deque(suspects)
@@ -223,9 +248,9 @@ class Pool:
                 if len(task.chunk) == 1:
                     yield Outcome(task.chunk.start, 1, reason="the worker process died (out of memory, or a crash)")
                 else:
-                    queue.extendleft(_Task(half, 1) for half in reversed(task.chunk.halves()))
+                    queue.extendleft(Task(half, 1) for half in reversed(task.chunk.halves()))
                 continue
-            yield from _settle(task, answer, tasks)
+            yield from settle(task, answer, tasks)
 
     def _submit(self, function: Callable[..., R], chunk: Chunk) -> Future[bytes]:
         payload = pickle.dumps((function, chunk.arrays), protocol=5)
@@ -242,27 +267,33 @@ def _is_broken(future: Future[bytes]) -> bool:
     return isinstance(future.exception(), BrokenProcessPool)
 
 
-def _settle(task: _Task, answer: Answer, tasks: deque[_Task]) -> Iterator[Outcome[Any]]:
-    """Turn an answer into an outcome, or put the task back: once whole, then in halves."""
+def settle(task: Task, answer: Answer, tasks: deque[Task]) -> Iterator[Outcome[Any]]:
+    """Turn an answer into an outcome, or put the task back among the others: once whole, then in halves."""
     chunk, reason = task.chunk, answer.reason
     if reason is None:
         yield Outcome(chunk.start, len(chunk), value=answer.value)
     elif task.tries == 0:
-        tasks.append(_Task(chunk, 1))
+        tasks.append(Task(chunk, 1))
     elif len(chunk) == 1:
         logger.warning("row %d failed: %s", chunk.start, reason)
         yield Outcome(chunk.start, 1, reason=reason)
     else:
-        tasks.extend(_Task(half, 1) for half in chunk.halves())
+        tasks.extend(Task(half, 1) for half in chunk.halves())
 
 
-def _map_here(function: Callable[..., R], tasks: deque[_Task]) -> Iterator[Outcome[R]]:
+def _map_here(function: Callable[..., R], tasks: deque[Task]) -> Iterator[Outcome[R]]:
     while tasks:
         task = tasks.popleft()
-        yield from _settle(task, attempt(function, task.chunk.arrays), tasks)
+        yield from settle(task, attempt(function, task.chunk.arrays), tasks)
 
 
-def _check_importable(function: Callable[..., Any]) -> None:
+def check_importable(function: Callable[..., Any]) -> None:
+    """Refuse a function that a worker would not find.
+
+    Raises
+    ------
+    TypeError : it is of a script, or has no name.
+    """
     inner = function
     while isinstance(inner, partial):
         inner = inner.func

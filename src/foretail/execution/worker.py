@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from multiprocessing import connection, parent_process
 from typing import Any
 
-__all__ = ["THREADS", "Answer", "attempt", "opened", "prepare", "work_on"]
+__all__ = ["THREADS", "Answer", "attempt", "opened", "prepare", "work_on", "work_on_parts"]
 
 logger = logging.getLogger(__name__)
 
@@ -47,7 +47,15 @@ def attempt(function: Callable[..., Any], arguments: tuple[Any, ...]) -> Answer:
 
 def work_on(payload: bytes) -> bytes:
     """Call the pickled ``(function, arguments)`` and pickle the answer, so that nothing can get stuck on the way."""
-    answer = attempt(_call, (payload,))
+    return _packed(attempt(_call, (payload,)))
+
+
+def work_on_parts(function: bytes, arguments: bytes) -> bytes:
+    """The same where the function travelled by itself, once for all of its calls."""
+    return _packed(attempt(_call_parts, (function, arguments)))
+
+
+def _packed(answer: Answer) -> bytes:
     try:
         return pickle.dumps(answer, protocol=5)
     except Exception as error:  # a result that cannot travel is a failure like any other
@@ -69,6 +77,10 @@ def prepare() -> None:
 def _call(payload: bytes) -> Any:
     function, arguments = pickle.loads(payload)  # noqa: S301  (our own parent wrote it)
     return function(*arguments)
+
+
+def _call_parts(function: bytes, arguments: bytes) -> Any:
+    return pickle.loads(function)(*pickle.loads(arguments))  # noqa: S301  (the process that we work for wrote them)
 
 
 def _one_line(error: Exception) -> str:

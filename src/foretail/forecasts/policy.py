@@ -29,6 +29,7 @@ __all__ = [
     "NEVER_SOLD",
     "SHORT",
     "calibrated",
+    "is_back",
     "policy_rows",
     "with_intervals",
     "with_policies",
@@ -89,7 +90,7 @@ def with_policies(panel: Panel, forecast: Forecast) -> Forecast:
     -------
     Forecast of the same shape; ``reasons`` name the policy of each series that has one.
     """
-    ended = segments(panel).of("ended") & ~_is_back(panel)
+    ended = segments(panel).of("ended") & ~is_back(panel)
     short = _is_short(panel) & ~ended
     return _none_sold(panel, _mixed(panel, forecast, np.flatnonzero(short)), np.flatnonzero(ended))
 
@@ -129,7 +130,7 @@ def _replaced(forecast: Forecast, values: FloatArray, reasons: dict[int, str]) -
     return replace(forecast, y_hat=values[:, :, 0], quantiles=quantiles, reasons={**forecast.reasons, **reasons})
 
 
-def _is_back(panel: Panel) -> BoolArray:
+def is_back(panel: Panel) -> BoolArray:
     """Series of which the future is told again after periods at the end of which nothing was told.
 
     A shop under repair has no rows; that a known covariate is given for it after the cutoff says that it opens again.

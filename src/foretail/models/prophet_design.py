@@ -208,6 +208,12 @@ def _standardised(column: FloatArray, used: BoolArray) -> FloatArray:
     """Mean 0 and deviation 1 over the history unless 0/1; unknown values are the mean, constants become 0."""
     n_periods = used.shape[1]
     history = column[:, :n_periods]
+    if not column.any():  # the weekdays of a number that is no flag
+        return np.zeros_like(column)
+    if np.isfinite(column).all() and _is_flag(history, used).all():  # most columns: the same, without the moments
+        is_on = history > 0
+        varies: BoolArray = np.logical_and((used & is_on).any(1), (used & ~is_on).any(1)).reshape(-1, 1)
+        return np.where(varies, column, 0.0)
     told = used & np.isfinite(history)
     n = np.maximum(told.sum(1), 1)
     kept = np.where(told, history, 0.0)

@@ -167,7 +167,7 @@ def _yearly_terms(panel: Panel, days: IntArray, options: Options) -> int:
     longest = int((days[panel.last[seen]] - days[panel.first[seen]]).max(initial=0))
     if wanted and longest < options.yearly_from_days:
         raise UsageError(
-            f"yearly terms need {options.yearly_from_days} days of history, the longest series has {longest} days: less cannot tell a year "
+            f"yearly terms need two years of history, the longest series has {longest} days: less cannot tell a year "
             f"from a trend.\n  where: prophet, yearly_seasonality = {options.yearly_seasonality}"
             "\n  fix:   yearly_seasonality = auto, a longer history, or yearly_from_days = 0 to have them all the same"
         )

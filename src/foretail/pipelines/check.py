@@ -9,7 +9,7 @@ from foretail.core.settings import Settings
 from foretail.panel.build import build_panel
 from foretail.panel.quality import QualityReport
 from foretail.pipelines.request import Request
-from foretail.sources.open import open_table
+from foretail.sources.open import WAREHOUSE, open_table
 from foretail.sources.table import Table
 
 __all__ = ["check_request", "open_request"]
@@ -34,7 +34,7 @@ def open_request(request: Request, settings: Settings) -> Table:
     named = {key: getattr(request, key) for key in given}
     return open_table(
         request.table,
-        data=request.data or _layout_folder(request.table, settings),
+        data=request.data or _place_of(request.table, settings),
         spec=Path(request.spec) if request.spec else None,
         future=request.future,
         cutoff=request.cutoff,
@@ -42,7 +42,9 @@ def open_request(request: Request, settings: Settings) -> Table:
     )
 
 
-def _layout_folder(table: str, settings: Settings) -> Path | None:
-    """The data folder of the settings, if it holds the layout asked for."""
+def _place_of(table: str, settings: Settings) -> Path | str | None:
+    """Where the settings say that a layout is: the URL of the warehouse, or the data folder if it holds the layout."""
+    if table == WAREHOUSE:
+        return settings.warehouse
     holds = settings.data is not None and (settings.data / table.replace("-", "_")).is_dir()
     return settings.data if holds else None

@@ -7,6 +7,7 @@ import shlex
 from dataclasses import dataclass, fields
 from pathlib import Path
 
+from foretail.core.locations import without_password
 from foretail.core.quantiles import DEFAULT_QUANTILES
 
 __all__ = ["Request", "command_of"]
@@ -18,7 +19,8 @@ class Request:
 
     Attributes
     ----------
-    table : path or URL of a CSV, Parquet or spec file, or a layout name. data : folder of the layouts.
+    table : path or URL of a CSV, Parquet or spec file, or a layout name. data : folder of the layouts, or
+        the URL of the warehouse.
     keys, time, target, freq, horizon, known, past, static, country, name : see `foretail.core.spec.DatasetSpec`;
         ``past`` may carry a publication delay (``cpi:4``); the country ``none`` switches its guess off.
     future : table of keys, dates and known covariates. spec : a spec file.
@@ -45,12 +47,12 @@ class Request:
     budget_s: float | None = None
     seed: int = 7
     name: str | None = None
-    data: Path | None = None
+    data: Path | str | None = None
 
 
 def command_of(request: Request, verb: str = "run") -> str:
-    """The command that asks for the same again, ready for a shell."""
-    words = ["foretail", verb, request.table]
+    """The command that asks for the same again, ready for a shell; a password in a URL is not shown."""
+    words = ["foretail", verb, without_password(request.table)]
     for field in fields(Request):
         value = getattr(request, field.name)
         default = field.default
@@ -60,5 +62,5 @@ def command_of(request: Request, verb: str = "run") -> str:
         text = (
             ",".join(map(str, value)) if isinstance(value, tuple) else f"{value:g}s" if name == "budget" else str(value)
         )
-        words += [f"--{name}", text]
+        words += [f"--{name}", without_password(text)]
     return shlex.join(words)

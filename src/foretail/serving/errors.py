@@ -1,9 +1,13 @@
 """Why a request cannot be answered: every bad instance at once, as problem details (RFC 9457).
 
 400 the request is not what the protocol or the model says (malformed, unknown feature, NaN, wrong type or shape)
-404 there is no such model, version or series
+401 a token is needed, or another one
+403 a page of another site asks
+404 there is no such model, version, series or job
+409 it cannot be done as things stand (a job that is over cannot be cancelled)
 413 the request is larger than the server takes
 422 the request is understood and cannot be answered as asked (a date outside the horizon, a stale feature row)
+429 too many requests from one address
 503 something that the answer needs does not answer (the online store), or the version is not ready
 """
 
@@ -19,7 +23,7 @@ from foretail.core.errors import ForetailError
 __all__ = ["MEDIA_TYPE", "STATUSES", "RequestError", "RequestProblem", "problem_details", "refuse"]
 
 MEDIA_TYPE = "application/problem+json"
-STATUSES = (400, 404, 413, 422, 503)
+STATUSES = (400, 401, 403, 404, 409, 413, 422, 429, 503)
 _SHOWN = 20  # problems listed one by one
 
 

@@ -7,8 +7,9 @@ import logging
 import sys
 import threading
 from collections import deque
+from collections.abc import Sequence
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import orjson
 
@@ -19,7 +20,7 @@ __all__ = ["Line", "RequestLog"]
 
 logger = logging.getLogger(__name__)
 
-Line = tuple[float, str, str, str, str, int, int, float]
+Line = tuple[Any, ...]
 _NAMES = ("time", "request_id", "model", "version", "protocol", "status", "instances", "ms")
 _KEPT = 20_000  # lines that wait at most
 _EVERY_S = 0.2
@@ -31,13 +32,15 @@ class RequestLog:
     Parameters
     ----------
     path : a file to append to, or ``-`` for stderr.
+    names : of a line's values; the first is ``time``, in seconds since the epoch, the last ``ms``.
 
     Raises
     ------
     UsageError : the file cannot be opened.
     """
 
-    def __init__(self, path: str):
+    def __init__(self, path: str, names: Sequence[str] = _NAMES):
+        self._names = tuple(names)
         try:
             self._file: IO[bytes] = sys.stderr.buffer if path == "-" else Path(path).open("ab")  # noqa: SIM115
         except OSError as error:
@@ -49,7 +52,8 @@ class RequestLog:
         self._thread.start()
 
     def put(self, line: Line) -> None:
-        """Note a request: seconds since the epoch, id, model, version, protocol, status, instances, milliseconds."""
+        """Note a request: a value for each of the names, by default seconds since the epoch, id, model, version,
+        protocol, status, instances and milliseconds."""
         if len(self._lines) < _KEPT:
             self._lines.append(line)
         else:
@@ -72,15 +76,15 @@ class RequestLog:
         if not lines:
             return
         try:
-            self._file.write(b"".join(map(_json_line, lines)))
+            self._file.write(b"".join(_json_line(self._names, line) for line in lines))
             self._file.flush()
         except OSError as error:  # a full disk must not end the thread: later lines may fit again
             metrics.LOG_DROPPED.inc(len(lines))
             logger.error("%d lines of the request log are lost: %s", len(lines), error)
 
 
-def _json_line(line: Line) -> bytes:
-    values = dict(zip(_NAMES, line, strict=True))
+def _json_line(names: Sequence[str], line: Line) -> bytes:
+    values = dict(zip(names, line, strict=True))
     values["time"] = dt.datetime.fromtimestamp(line[0], dt.UTC).isoformat(timespec="milliseconds")
     values["ms"] = round(line[-1], 3)
     return orjson.dumps(values, option=orjson.OPT_APPEND_NEWLINE)

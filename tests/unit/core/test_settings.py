@@ -24,6 +24,7 @@ def test_defaults_need_no_server(tmp_path):
     assert settings.warehouse == f"sqlite:///{Path('.foretail/warehouse.db').absolute()}"
     assert settings.data is None
     assert settings.n_workers == os.cpu_count()
+    assert settings.execution == "processes"
 
 
 def test_the_file_is_read(file):
@@ -40,6 +41,12 @@ def test_a_flag_beats_the_environment_and_none_is_no_flag(file):
     environ = {"FORETAIL_HOME": "from-env", "FORETAIL_DATA": "data-env"}
     settings = Settings.load(file, environ=environ, home=Path("from-flag"), data=None)
     assert (settings.home, settings.data) == (Path("from-flag"), Path("data-env"))
+
+
+def test_the_environment_says_where_fits_run(tmp_path):
+    environ = {"FORETAIL_EXECUTION": "ray://head:10001"}
+    assert Settings.load(tmp_path / "none.toml", environ=environ).execution == "ray://head:10001"
+    assert Settings.load(tmp_path / "none.toml", environ=environ, execution="processes").execution == "processes"
 
 
 def test_the_stores_follow_the_home(tmp_path):

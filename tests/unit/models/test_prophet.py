@@ -424,3 +424,14 @@ def test_parameters_survive_a_file(tmp_path: Path) -> None:
     assert vars(loaded) == vars(model)
     panel = panel_of(sales(2, 60))
     assert loaded.predict(panel, 14).y_hat.tobytes() == model.predict(panel, 14).y_hat.tobytes()
+
+
+def test_yearly_terms_of_a_short_history_are_fitted_when_insisted_upon() -> None:
+    insisted = {"yearly_seasonality": 4, "yearly_from_days": 0}
+    design, layout = designed(panel_of(sales(2, 200)), 14, **insisted)
+    assert layout.yearly == 4 and np.abs(design.x[:, :8]).max() > 0
+    found = make("prophet", **insisted).predict(panel_of(sales(2, 200)), 14)
+    plain = make("prophet").predict(panel_of(sales(2, 200)), 14)
+    assert not found.reasons and not np.allclose(found.y_hat, plain.y_hat)
+    with pytest.raises(UsageError, match="yearly_from_days"):
+        make("prophet", yearly_from_days=-1)

@@ -123,7 +123,7 @@ def test_a_layout_without_its_files_says_where_it_looked(
 
 
 def test_every_layout_is_listed() -> None:
-    assert LAYOUTS == ("walmart", "rossmann", "online-retail", "synthetic")
+    assert LAYOUTS == ("walmart", "rossmann", "online-retail", "synthetic", "warehouse")
 
 
 def test_synthetic() -> None:

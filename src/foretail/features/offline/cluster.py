@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
 from foretail.core.errors import ServiceError
+from foretail.execution.attach import Cluster, attach, check_execution, one_line
 from foretail.execution.worker import THREADS
-from foretail.features.offline.attach import Cluster, attach, check_execution, one_line
 
 __all__ = ["run_partitions"]
 
@@ -54,7 +54,7 @@ def run_partitions(
     ServiceError : the address does not answer, the cluster went away or has no node left, or a partition was lost with
         its worker more often than can be chance. What `run` itself raises is raised here unchanged.
     """
-    check_execution(execution)
+    check_execution(execution, "local", "the settings of the offline store")
     done = advance or _nobody
     return _here(tasks, run, done) if execution == "local" else _there(attach(execution), tasks, run, done)
 
@@ -97,7 +97,7 @@ def _taken(cluster: Cluster, reference: Any, position: int) -> Any:
     """The result of a partition, once it is there."""
     errors = cluster.ray.exceptions
     try:
-        cluster.wait(reference)
+        cluster.wait([reference])
         return cluster.ray.get(reference)
     except errors.RayTaskError as error:
         cause = getattr(error, "cause", None)

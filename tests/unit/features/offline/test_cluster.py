@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from foretail.core.errors import ServiceError, UsageError
-from foretail.features.offline import attach
+from foretail.execution import attach
 from foretail.features.offline.cluster import run_partitions
 
 

@@ -10,7 +10,7 @@ import os
 import re
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from types import ModuleType
@@ -18,9 +18,9 @@ from typing import Any
 
 from foretail.core.errors import MissingExtraError, ServiceError, UsageError
 
-__all__ = ["EXECUTIONS", "Cluster", "attach", "check_execution", "one_line"]
+__all__ = ["Cluster", "attach", "check_execution", "one_line"]
 
-EXECUTIONS = ("local", "ray", "ray://HOST:PORT", "HOST:PORT")
+_ELSEWHERE = ("ray", "ray://HOST:PORT", "HOST:PORT")
 
 _ADDRESS = re.compile(r"(?:ray://)?(?P<door>(?:[\w.-]+|\[[0-9a-fA-F:]+\]):\d{1,5})")
 _ANSWER_S = 5.0  # for an address to answer
@@ -53,17 +53,22 @@ class Cluster:
         """For messages."""
         return f"Ray at {self.address}"
 
-    def wait(self, reference: Any) -> None:
-        """Wait for a result as long as there is a head that answers and a node to run on.
+    def wait(self, references: Sequence[Any]) -> list[Any]:
+        """Wait for the first results as long as there is a head that answers and a node to run on.
+
+        Returns
+        -------
+        The references whose results, or errors, are there; at least one.
 
         Raises
         ------
         ServiceError : the head has not answered for `_SILENT_S`, or there was no node for `_NO_NODE_S`.
         """
-        while not self.ray.wait([reference], timeout=_LOOK_S)[0]:
+        while not (ready := self.ray.wait(references, timeout=_LOOK_S)[0]):
             self.look()
-        if time.monotonic() - self._looked > _LOOK_S:  # short partitions go on for a while without a head
+        if time.monotonic() - self._looked > _LOOK_S:  # short tasks go on for a while without a head
             self.look()
+        return list(ready)
 
     def look(self) -> None:
         """See whether it is still there, and how large it is.
@@ -101,17 +106,21 @@ class Cluster:
         self.ray.shutdown()
 
 
-def check_execution(execution: str) -> None:
+def check_execution(execution: str, here: str, where: str) -> None:
     """Refuse what is nowhere to run.
+
+    Parameters
+    ----------
+    here : what this machine without Ray is called. where : for the message.
 
     Raises
     ------
-    UsageError : none of `EXECUTIONS`.
+    UsageError : neither ``here``, nor ``ray``, nor an address.
     """
-    if execution not in ("local", "ray") and _ADDRESS.fullmatch(execution) is None:
+    if execution not in (here, "ray") and _ADDRESS.fullmatch(execution) is None:
         raise UsageError(
-            f"execution = {execution!r} is nowhere to run.\n  where: the settings of the offline store"
-            f"\n  fix:   one of {', '.join(EXECUTIONS)}"
+            f"execution = {execution!r} is nowhere to run.\n  where: {where}"
+            f"\n  fix:   one of {', '.join((here, *_ELSEWHERE))}"
         )
 
 
