@@ -32,7 +32,7 @@ from scripts.services.kafka import Kafka
 from scripts.services.postgres import Postgres
 from scripts.services.spark import spark_jars
 
-from benchmarks.table import Measure, publish
+from benchmarks.table import RESULTS, Measure, publish
 from foretail.stream.metrics import Metrics
 from foretail.stream.options import Ingest, SparkOptions
 from foretail.stream.producer import EventProducer
@@ -43,6 +43,7 @@ from foretail.warehouse.sales import SalesSink
 
 TOPIC = "bench"
 PARTITIONS = 4
+_EVENTS = 1_000_000
 _STORES, _PRODUCTS = 1_115, 6
 _SPARK_GOAL, _PYTHON_GOAL = 0.7, 0.6
 _COLUMNS = (
@@ -88,14 +89,15 @@ class Stack:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Fill a topic, let each way take it over, publish."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.stream", description=__doc__)
-    parser.add_argument("--events", type=int, default=1_000_000, help="messages in the topic")
+    parser.add_argument("--events", type=int, default=_EVENTS, help="messages in the topic")
     parser.add_argument("--rounds", type=int, default=1, help="how often each way is measured")
     parser.add_argument("--batch", type=int, default=100_000, help="messages in one transaction")
     asked = parser.parse_args(arguments)
     with _stack(asked.events, asked.batch) as stack:
         sent, size = _fill(stack)
         rates = {name: statistics.median(found) for name, found in _rounds(stack, asked.rounds).items()}
-    publish("stream", _measures(asked.events, sent, size, rates))
+        folder = RESULTS if asked.events == _EVENTS else stack.folder
+        publish("stream", _measures(asked.events, sent, size, rates), folder)
 
 
 def _measures(events: int, sent: float, size: float, rates: dict[str, float]) -> list[Measure]:

@@ -25,7 +25,7 @@ fleet_option = click.option("--fleet", metavar="NAME", help="The fleet; by defau
 
 @click.group()
 def fleet() -> None:
-    """Train, watch and forecast one model per series, a whole fleet at once."""
+    """Train and forecast one model per series, all at once."""
 
 
 @fleet.command()

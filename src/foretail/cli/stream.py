@@ -44,7 +44,7 @@ timezone_option = click.option(
 
 @click.group()
 def stream() -> None:
-    """Send sales through Kafka, and take them into the warehouse exactly once."""
+    """Send sales through Kafka into the warehouse, once each."""
 
 
 @stream.command()

@@ -16,7 +16,7 @@ __all__ = ["warehouse"]
 
 @click.group()
 def warehouse() -> None:
-    """Set up and look at the tables of sales, forecasts, versions and jobs.
+    """Set up and look at the tables of sales and forecasts.
 
     FORETAIL_WAREHOUSE says where they are: postgresql://user@host/database, or an SQLite file.
     """

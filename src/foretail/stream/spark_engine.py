@@ -38,11 +38,14 @@ __all__ = ["ingest_with_spark"]
 
 _NEEDED = "spark-sql-kafka"  # part of the name of the connector's jar
 _POLL_S = 0.5
-_JAVA = "-XX:+UseSerialGC -XX:TieredStopAtLevel=1"  # it starts in half the time, and has little to compute itself
+_JAVA = "-XX:+UseSerialGC"  # for a heap this small
 _CONNECT_S = 5.0
 _LOST = ("data may have been lost", "KAFKA_DATA_LOSS")
-_VERSION = f"element_at(filter(headers, h -> h.key = '{VERSION_HEADER}').value, 1)"
-_COLUMNS = ("topic", "partition", "offset", "key", "value", f"CAST({_VERSION} AS STRING) AS schema_version")
+_HEADER = f"element_at(filter(headers, h -> h.key = '{VERSION_HEADER}').value, 1)"
+_FIRST = (
+    f"CASE WHEN headers[0].key = '{VERSION_HEADER}' THEN headers[0].value ELSE {_HEADER} END"  # quick, then thorough
+)
+_COLUMNS = ("partition", "offset", "key", "value", f"CAST({_FIRST} AS STRING) AS schema_version")
 
 
 def ingest_with_spark(
@@ -105,7 +108,7 @@ class _Work:
     def _apply(self, frame: DataFrame, batch_id: int) -> None:
         began = time.monotonic()
         query_id = frame.sparkSession.sparkContext.getLocalProperty("sql.streaming.queryId")
-        told = pl.DataFrame(pl.from_arrow(frame.toArrow()))
+        told = pl.DataFrame(pl.from_arrow(frame.toArrow())).with_columns(pl.lit(self._ingest.topic).alias("topic"))
         messages = told.select(pl.col(name).cast(kind) for name, kind in MESSAGE_SCHEMA.items())
         parsed = self._applier.parse(messages.sort("topic", "partition", "offset"))
         batch = Batch(parsed, next_offsets(messages), time.monotonic() - began)

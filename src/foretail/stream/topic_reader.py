@@ -94,19 +94,19 @@ class TopicReader:
         ServiceError : no broker has answered for too long.
         """
         end = time.monotonic() + self._ingest.trigger_s
-        messages: list[Any] = []
-        room, size = self._ingest.batch_rows, 0
-        while len(messages) < room and size < _MOST_BYTES and time.monotonic() < end and not stop.is_set():
-            came = self._consumer.consume(min(room - len(messages), _MOST_AT_ONCE), _POLL_S)
-            messages += self._sorted_out(came)
-            size += sum(map(len, came))
+        room, size, frames = self._ingest.batch_rows, 0, [pl.DataFrame(schema=MESSAGE_SCHEMA)]
+        while room > 0 and size < _MOST_BYTES and time.monotonic() < end and not stop.is_set():
+            came = self._consumer.consume(min(room, _MOST_AT_ONCE), _POLL_S)
             if came:
                 self._contact = time.monotonic()
+                messages = self._sorted_out(came)
+                frames.append(_frame(self._ingest.topic, messages))  # Python's objects are many, and short-lived
+                room, size = room - len(messages), size + sum(map(len, messages))
             if self.is_done and not self._ingest.is_continuous:
                 break
-        if not messages:
+        if room == self._ingest.batch_rows:
             self._look()
-        return _frame(self._ingest.topic, messages)
+        return pl.concat(frames)
 
     def close(self) -> None:
         """Leave the broker."""

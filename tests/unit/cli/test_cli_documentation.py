@@ -65,7 +65,7 @@ def test_no_section_is_about_a_verb_that_does_not_exist():
 def test_every_argument_is_named(name):
     for item in COMMANDS[name].params:
         if isinstance(item, click.Argument):
-            shown = item.make_metavar(click.Context(COMMANDS[name])).strip("[]")
+            shown = item.make_metavar(click.Context(COMMANDS[name])).strip("[].")
             assert f"`{shown}`" in PAGE
 
 

@@ -122,9 +122,9 @@ def test_verbs_stand_in_reading_order(foretail):
     assert result.exit_code == 0
     assert result.stderr == ""
     listed = [line.split()[0] for line in result.stdout.split("Commands:")[1].splitlines() if line.strip()]
-    assert listed[:13] == [
+    assert listed[:16] == [
         "run", "init", "check", "backtest", "tune", "train", "forecast", "explain", "leaderboard",
-        "models", "features", "serve", "doctor",
+        "models", "features", "fleet", "warehouse", "stream", "serve", "doctor",
     ]  # fmt: skip
     assert "..." not in result.stdout.split("Commands:")[1]
 
