@@ -30,6 +30,7 @@ from foretail.serving.api_standing import health_of, standing_of
 from foretail.serving.forecast_routes import MOST_PAIRS, forecaster_router
 from foretail.serving.forecast_store import ForecastStore
 from foretail.serving.forecaster import Forecaster
+from foretail.serving.listening import listen
 from foretail.serving.requestlog import RequestLog
 from foretail.serving.trainer import Trainer, TrainerOptions, trainer_router
 from foretail.serving.worker import SILENT_S
@@ -198,27 +199,6 @@ class _Reaper(threading.Thread):
                 if time.monotonic() - told >= 60:  # once a minute says enough
                     logger.error("jobs cannot be looked after: %s", error)
                     told = time.monotonic()
-
-
-def listen(host: str, port: int) -> socket.socket:
-    """A socket that listens there.
-
-    Raises
-    ------
-    UsageError : the port cannot be had.
-    """
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # told to be TCP, else asyncio leaves Nagle's algorithm on, and an answer in two parts takes 40 ms
-    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((host, port))
-    except OSError as error:
-        listener.close()
-        raise UsageError(
-            f"the port cannot be had: {error}\n  where: {host}:{port}\n  fix:   another --port or --host"
-        ) from error
-    return listener
 
 
 def _url(host: str, listener: socket.socket) -> str:

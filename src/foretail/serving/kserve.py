@@ -21,6 +21,7 @@ from threadpoolctl import threadpool_limits
 from foretail.core.errors import UsageError
 from foretail.core.settings import Settings
 from foretail.serving.dataplane import Plane, Repository
+from foretail.serving.listening import listen
 from foretail.serving.predictor import Predictor, SlowLane
 from foretail.serving.requestlog import RequestLog
 from foretail.serving.rest import RestServer
@@ -115,7 +116,7 @@ class Server(ModelServer):  # type: ignore[misc]  # kserve carries no types
 
     async def _answer(self) -> None:
         options = self.options
-        listener = _listen(options.host, options.http_port)
+        listener = listen(options.host, options.http_port, "--http-port")
         rest = RestServer(
             self.dataplane,
             self.model_repository_extension,
@@ -268,21 +269,6 @@ def _open_online(settings: Settings, repo: Path | None) -> OnlineReader:
     check_extra()
     store = open_repository(settings, repo).open()
     return OnlineReader(store, find_service(store, _SERVICE))
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    """A socket that listens there."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((host, port))
-    except OSError as error:
-        listener.close()
-        raise UsageError(
-            f"the port cannot be had: {error}\n  where: {host}:{port}\n  fix:   another --http-port or --host"
-        ) from error
-    return listener
 
 
 def _url(host: str, port: int) -> str:
