@@ -1,10 +1,11 @@
 """The network beside boosting and the profile, each as it comes: accuracy, quantiles, seconds.
 
 One made-up daily panel and, where the files are at hand, six weeks of Rossmann that end half a year before its last
-block. Quantiles are the network's own, before any calibration. Then 65,520 rows of a made-up weekly world, trained by
-one and by two processes (`benchmarks.neural_ranks`).
+block. Quantiles are the network's own, before any calibration. Then the blocks of `benchmarks.accuracy` as every
+family comes, and the mean of network and boosting; then 65,520 rows of a made-up weekly world, trained by one and by
+two processes (`benchmarks.neural_ranks`).
 
-    python -m benchmarks.neural [--rows N] [--threads N] [--only ranks]
+    python -m benchmarks.neural [--rows N] [--threads N] [--only families|blocks|ranks]
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import argparse
 import datetime as dt
 import inspect
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,8 +22,9 @@ import numpy.typing as npt
 
 from benchmarks.data import layout_folder
 from benchmarks.neural_ranks import distributed
+from benchmarks.neutral import SPLITS
 from benchmarks.table import Measure, publish, show
-from foretail.backtest.metrics import Evaluation, scales, score
+from foretail.backtest.metrics import Evaluation, pooled_wape, scales, score
 from foretail.backtest.result import Scores
 from foretail.models.families import family_class, make
 from foretail.panel.build import build_panel
@@ -37,6 +39,7 @@ Floats = npt.NDArray[np.float64]
 
 _CUTOFF, _HORIZON = dt.date(2014, 11, 30), 42
 _PEERS = ("boosting", "profile")
+_BLOCKS = ("walmart_block39", "rossmann_block42")
 _OF_QUANTILES = ("wql", "coverage_80", "coverage_95")
 
 
@@ -87,6 +90,15 @@ def weekly() -> Window:
     return _cut("weekly-65k", open_table("synthetic:weekly-65k"), 8)
 
 
+def blocks() -> Iterator[Window]:
+    """The last block of Walmart and of Rossmann, those whose files are at hand."""
+    for name in _BLOCKS:
+        split = SPLITS[name]
+        folder = layout_folder(split.layout)
+        if folder is not None:
+            yield _cut(name, open_table(split.layout, data=folder.parent), split.horizon, split.cutoffs[-1])
+
+
 def _cut(name: str, table: Table, h: int, cutoff: dt.date | None = None) -> Window:
     """The panel at a cutoff (h periods before the end when None) and the h periods after it, same series."""
     whole = build_panel(table).panel
@@ -106,13 +118,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.neural", description=__doc__)
     parser.add_argument("--rows", type=int, default=300_000, metavar="N", help="training rows at most, for all")
     parser.add_argument("--threads", type=int, default=2, metavar="N", help="threads, for all")
-    parser.add_argument("--only", choices=["families", "ranks"], help="one half; its table is not kept")
+    parser.add_argument("--only", choices=["families", "blocks", "ranks"], help="one part; its table is not kept")
     asked = parser.parse_args(arguments)
     measures = []
-    for window in (synthetic(), rossmann()) if asked.only != "ranks" else ():
+    for window in (synthetic(), rossmann()) if asked.only in (None, "families") else ():
         if window is not None:
             measures += _measures(window, asked.rows, asked.threads)
-    if asked.only != "families":
+    for window in blocks() if asked.only in (None, "blocks") else ():
+        measures += _of_block(window, asked.threads)
+    if asked.only in (None, "ranks"):
         ahead = weekly()
         measures += distributed(ahead.name, ahead.history, ahead.y)
     if asked.only:
@@ -133,6 +147,20 @@ def _measures(window: Window, rows: int, threads: int) -> list[Measure]:
             Measure(f"{window.name}: fit and forecast", seconds, "s", peer, their_seconds),
         ]
     return lines
+
+
+def _of_block(window: Window, threads: int) -> list[Measure]:
+    """The network beside boosting, each with its own defaults, and whether their mean is better than boosting."""
+    h, found = window.y.shape[1], {}
+    for family in ("boosting", "neural"):
+        found[family] = make(family, n_threads=threads).fit(window.history, h).predict(window.history, h).y_hat
+    y = np.where(window.closed, np.nan, window.y)
+    boosting, own = (pooled_wape([y], [found[family]]) for family in ("boosting", "neural"))
+    both = pooled_wape([y], [(found["boosting"] + found["neural"]) / 2])
+    return [
+        Measure(f"{window.name}: WAPE", own, "share", "boosting", boosting, at_most=1.05 * boosting),
+        Measure(f"{window.name}: WAPE of the mean of both", both, "share", "boosting", boosting, at_most=boosting),
+    ]
 
 
 if __name__ == "__main__":
