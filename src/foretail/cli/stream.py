@@ -75,15 +75,17 @@ def produce(door: Door, /, table: str, data: Path | None, home: Path | None, as_
 
     TABLE is a layout (rossmann, synthetic) or a file with a store column, as foretail run takes it.
     """
+    from foretail.pipelines.check import place_of
     from foretail.sources.open import open_table
     from foretail.stream.broker import ensure_topic
     from foretail.stream.producer import DayClock, EventProducer, Pace, live
     from foretail.stream.replay import Faults, Replay
 
-    settings = door.settings(home, data)
+    settings = door.settings(home)
     faults = Faults(given["restated"], given["late"], given["duplicated"], given["seed"])
     now = dt.datetime.now(dt.UTC)
-    replay = Replay.of(open_table(table, data=settings.data), given["today"] or now.date(), given["months"])
+    sales = open_table(table, data=data or place_of(table, settings))
+    replay = Replay.of(sales, given["today"] or now.date(), given["months"])
     ensure_topic(given["brokers"], given["topic"], given["partitions"])
     producer = EventProducer(given["brokers"], given["topic"])
     if given["bulk"]:

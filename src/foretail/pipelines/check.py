@@ -12,7 +12,7 @@ from foretail.pipelines.request import Request
 from foretail.sources.open import WAREHOUSE, open_table
 from foretail.sources.table import Table
 
-__all__ = ["check_request", "open_request"]
+__all__ = ["check_request", "open_request", "place_of"]
 
 
 def check_request(request: Request, settings: Settings, progress: Progress) -> QualityReport:
@@ -34,7 +34,7 @@ def open_request(request: Request, settings: Settings) -> Table:
     named = {key: getattr(request, key) for key in given}
     return open_table(
         request.table,
-        data=request.data or _place_of(request.table, settings),
+        data=request.data or place_of(request.table, settings),
         spec=Path(request.spec) if request.spec else None,
         future=request.future,
         cutoff=request.cutoff,
@@ -42,7 +42,7 @@ def open_request(request: Request, settings: Settings) -> Table:
     )
 
 
-def _place_of(table: str, settings: Settings) -> Path | str | None:
+def place_of(table: str, settings: Settings) -> Path | str | None:
     """Where the settings say that a layout is: the URL of the warehouse, or the data folder if it holds the layout."""
     if table == WAREHOUSE:
         return settings.warehouse
