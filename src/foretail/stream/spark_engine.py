@@ -14,7 +14,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ from foretail.stream.schema import MESSAGE_SCHEMA, VERSION_HEADER
 from foretail.warehouse.sales import BatchId, SalesSink
 
 try:
-    from py4j.protocol import Py4JError
+    from py4j.protocol import Py4JError, Py4JNetworkError
     from pyspark.errors import PySparkException
     from pyspark.sql import DataFrame, SparkSession
 except ImportError as error:  # pragma: no cover - the extra is there when the tests run
@@ -38,8 +38,9 @@ __all__ = ["ingest_with_spark"]
 
 _NEEDED = "spark-sql-kafka"  # part of the name of the connector's jar
 _POLL_S = 0.5
-_JAVA = "-XX:+UseSerialGC"  # for a heap this small
+_JAVA = "-XX:+UseSerialGC -XX:TieredStopAtLevel=1"  # two thirds of the processor time: it has little to compute
 _CONNECT_S = 5.0
+_GONE = (Py4JNetworkError, ConnectionError)  # how Python sees that Java has ended
 _LOST = ("data may have been lost", "KAFKA_DATA_LOSS")
 _HEADER = f"element_at(filter(headers, h -> h.key = '{VERSION_HEADER}').value, 1)"
 _FIRST = (
@@ -70,7 +71,7 @@ def ingest_with_spark(
     with _session(options) as spark:
         try:
             _run(_start(spark, ingest, options, work), metrics, stop)
-        except (PySparkException, Py4JError) as error:
+        except (PySparkException, Py4JError, ConnectionError) as error:
             raise _told(work.failure or error, ingest) from error
 
 
@@ -83,7 +84,8 @@ def _run(query: Any, metrics: Metrics, stop: Stop) -> None:
                 return
         metrics.lag = _lag(query.lastProgress) or metrics.lag
     finally:
-        query.stop()
+        with suppress(*_GONE):  # nothing is left to stop then
+            query.stop()
 
 
 class _Work:
@@ -139,7 +141,8 @@ def _session(options: SparkOptions) -> Iterator[SparkSession]:
     try:
         yield spark
     finally:
-        spark.stop()
+        with suppress(*_GONE):
+            spark.stop()
 
 
 def _jars(folder: Path) -> Sequence[Path]:
@@ -157,6 +160,9 @@ def _start(spark: SparkSession, ingest: Ingest, options: SparkOptions, work: _Wo
         **{
             "kafka.bootstrap.servers": ingest.brokers,
             "kafka.isolation.level": "read_committed",
+            # after every poll the connector looks at the end of the partition, and a fetch there holds up what follows
+            "kafka.max.poll.records": "2000",
+            "kafka.fetch.max.wait.ms": "10",
             "subscribe": ingest.topic,
             "startingOffsets": "earliest",
             "failOnDataLoss": "true",
@@ -189,7 +195,7 @@ def _offsets(text: str | None) -> dict[int, int]:
 def _told(error: BaseException, ingest: Ingest) -> BaseException:
     """What Spark's error means to a user."""
     said = str(error)
-    if isinstance(error, ForetailError) or not isinstance(error, PySparkException | Py4JError):
+    if isinstance(error, ForetailError) or not isinstance(error, (PySparkException, Py4JError, *_GONE)):
         return error
     if any(sign in said for sign in _LOST):
         reason = next((line for line in said.splitlines() if line.startswith("Reason: ")), "see the log")
@@ -200,6 +206,9 @@ def _told(error: BaseException, ingest: Ingest) -> BaseException:
         fix = "foretail stream produce makes it, or --topic NAME"
         return DataError(Problem(f"there is no topic {ingest.topic!r}", ingest.brokers, fix))
     first = said.strip().partition("\n")[0]
+    if isinstance(error, _GONE):
+        fix = "start it again, it goes on where it was; with more --memory if it was killed for that"
+        return ForetailError(f"Spark's Java has ended: {first}\n  where: foretail stream ingest\n  fix:   {fix}")
     if "org.apache.kafka" in said:
         fix = "check that the broker runs and --brokers (FORETAIL_KAFKA) names it"
         return ServiceError(f"Kafka went away: {first}\n  where: {ingest.brokers}\n  fix:   {fix}")
