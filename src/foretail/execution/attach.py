@@ -175,7 +175,11 @@ def _current(ray: ModuleType) -> Cluster:
 
 def _init(ray: ModuleType, address: str) -> None:
     try:
-        ray.init(**_options(address))
+        try:
+            ray.init(**_options(address))
+        except ConnectionAbortedError:  # its process for this client did not start in time: a busy machine
+            ray.shutdown()
+            ray.init(**_options(address))
     except (ConnectionError, RuntimeError, TimeoutError, ray.exceptions.RayError) as error:
         raise ServiceError(
             f"Ray cannot be used: {one_line(error)}\n  where: {address or 'this machine'}"
@@ -221,6 +225,7 @@ def _answers(address: str) -> bool:
 
 
 def one_line(error: Exception) -> str:
-    """Kind and first line of an error."""
-    text = str(error).strip().partition("\n")[0]
+    """Kind and first line of an error; with the next one where the first only announces it."""
+    first, _, rest = str(error).strip().partition("\n")
+    text = f"{first} {rest.strip().partition(chr(10))[0]}".strip() if first.endswith(":") else first
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
