@@ -30,7 +30,7 @@ from foretail.serving.api_standing import health_of, standing_of
 from foretail.serving.forecast_routes import MOST_PAIRS, forecaster_router
 from foretail.serving.forecast_store import ForecastStore
 from foretail.serving.forecaster import Forecaster
-from foretail.serving.listening import listen
+from foretail.serving.listening import listen, url_of
 from foretail.serving.requestlog import RequestLog
 from foretail.serving.trainer import Trainer, TrainerOptions, trainer_router
 from foretail.serving.worker import SILENT_S
@@ -117,7 +117,11 @@ def serve_api(settings: Settings, options: ApiOptions, on_ready: Callable[[str],
     if reaper is not None:
         reaper.start()
     try:
-        uvloop.run(_answer(_Server(config), listener, events, lambda: on_ready(_url(options.host, listener))))
+        uvloop.run(
+            _answer(
+                _Server(config), listener, events, lambda: on_ready(url_of(options.host, listener.getsockname()[1]))
+            )
+        )
     finally:
         if reaper is not None:
             reaper.stop()
@@ -199,8 +203,3 @@ class _Reaper(threading.Thread):
                 if time.monotonic() - told >= 60:  # once a minute says enough
                     logger.error("jobs cannot be looked after: %s", error)
                     told = time.monotonic()
-
-
-def _url(host: str, listener: socket.socket) -> str:
-    port = listener.getsockname()[1]
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

@@ -21,7 +21,7 @@ from threadpoolctl import threadpool_limits
 from foretail.core.errors import UsageError
 from foretail.core.settings import Settings
 from foretail.serving.dataplane import Plane, Repository
-from foretail.serving.listening import listen
+from foretail.serving.listening import listen, url_of
 from foretail.serving.predictor import Predictor, SlowLane
 from foretail.serving.requestlog import RequestLog
 from foretail.serving.rest import RestServer
@@ -138,7 +138,7 @@ class Server(ModelServer):  # type: ignore[misc]  # kserve carries no types
         grpc_port = await rpc.start()
         self._watch_signals(uvicorn, rpc)
         uvicorn.on_started = lambda: self._on_ready(
-            Addresses(_url(options.host, listener.getsockname()[1]), f"{options.host}:{grpc_port}")
+            Addresses(url_of(options.host, listener.getsockname()[1]), f"{options.host}:{grpc_port}")
         )
         await uvicorn.serve(sockets=[listener])
         if self._ending is not None:
@@ -269,7 +269,3 @@ def _open_online(settings: Settings, repo: Path | None) -> OnlineReader:
     check_extra()
     store = open_repository(settings, repo).open()
     return OnlineReader(store, find_service(store, _SERVICE))
-
-
-def _url(host: str, port: int) -> str:
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

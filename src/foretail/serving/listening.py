@@ -6,7 +6,7 @@ import socket
 
 from foretail.core.errors import UsageError
 
-__all__ = ["listen"]
+__all__ = ["listen", "url_of"]
 
 
 def listen(host: str, port: int, option: str = "--port") -> socket.socket:
@@ -32,3 +32,8 @@ def listen(host: str, port: int, option: str = "--port") -> socket.socket:
             f"the port cannot be had: {error}\n  where: {host}:{port}\n  fix:   another {option} or --host"
         ) from error
     return listener
+
+
+def url_of(host: str, port: int) -> str:
+    """How that is written as an address."""
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
