@@ -2,8 +2,8 @@
 
 One made-up daily panel and, where the files are at hand, six weeks of Rossmann that end half a year before its last
 block. Quantiles are the network's own, before any calibration. Then the blocks of `benchmarks.accuracy` as every
-family comes, and the mean of network and boosting; then 65,520 rows of a made-up weekly world, trained by one and by
-two processes (`benchmarks.neural_ranks`).
+family comes, and the mean of network and boosting; then 65,520 rows of a made-up weekly world, and the daily panel's
+rows, whose batches are larger, trained by one and by two processes (`benchmarks.neural_ranks`).
 
     python -m benchmarks.neural [--rows N] [--threads N] [--only families|blocks|ranks]
 """
@@ -127,8 +127,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for window in blocks() if asked.only in (None, "blocks") else ():
         measures += _of_block(window, asked.threads)
     if asked.only in (None, "ranks"):
-        ahead = weekly()
+        ahead, daily = weekly(), synthetic()
         measures += distributed(ahead.name, ahead.history, ahead.y)
+        measures += distributed(f"{daily.name}, {asked.rows:,} rows", daily.history, daily.y, asked.rows)
     if asked.only:
         show(measures)
     else:

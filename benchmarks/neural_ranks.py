@@ -28,18 +28,18 @@ _ROWS = 65_520  # training rows, of which the explorer holds the newest back
 _EPOCHS = 6  # as the family has them; their median is what counts
 
 
-def distributed(name: str, history: Panel, y: np.ndarray, epochs: int = _EPOCHS) -> list[Measure]:
+def distributed(name: str, history: Panel, y: np.ndarray, rows: int = _ROWS, epochs: int = _EPOCHS) -> list[Measure]:
     """Measures of one window.
 
     Parameters
     ----------
-    history : panel to learn from. y : ``[N, H]`` what came after it.
+    history : panel to learn from. y : ``[N, H]`` what came after it. rows : training rows; batches grow with them.
     """
     h = y.shape[1]
-    plain_s, n_rows = _plain(history, h, epochs)
-    one, two = (_ranks(history, h, world, epochs) for world in (1, 2))
+    plain_s, n_rows = _plain(history, h, rows, epochs)
+    one, two = (_ranks(history, h, world, rows, epochs) for world in (1, 2))
     speed = {world: n_rows / _epoch_s(found) for world, found in ((1, one), (2, two))}
-    boosting = make("boosting", random_state=7, n_threads=2, max_rows=_ROWS).fit(history, h).predict(history, h).y_hat
+    boosting = make("boosting", random_state=7, n_threads=2, max_rows=rows).fit(history, h).predict(history, h).y_hat
     reference = pooled_wape([y], [boosting])
     lines = [
         Measure(
@@ -59,13 +59,13 @@ def distributed(name: str, history: Panel, y: np.ndarray, epochs: int = _EPOCHS)
     ]
 
 
-def _plain(history: Panel, h: int, epochs: int) -> tuple[float, int]:
+def _plain(history: Panel, h: int, rows: int, epochs: int) -> tuple[float, int]:
     """Seconds an epoch of the older rows in a plain loop of one thread, and how many rows those are."""
     from foretail.models.neural.fit import untrained
     from foretail.models.neural.lesson import target_quantiles
     from foretail.models.neural.training import Examples, seeded, threads, train
 
-    model = Neural(n_threads=1, max_rows=_ROWS)
+    model = Neural(n_threads=1, max_rows=rows)
     curriculum = model.curriculum(history, h)
     if curriculum is None or curriculum.older is None or curriculum.older_lens is None:
         raise ValueError(f"{history.spec.name}: too little history to time anything")
@@ -79,10 +79,10 @@ def _plain(history: Panel, h: int, epochs: int) -> tuple[float, int]:
     return (time.perf_counter() - begun) / epochs, len(older)
 
 
-def _ranks(history: Panel, h: int, world: int, epochs: int) -> Outcome:
+def _ranks(history: Panel, h: int, world: int, rows: int, epochs: int) -> Outcome:
     with tempfile.TemporaryDirectory(prefix="foretail-") as place:
         folder = Path(place)
-        begin_job(folder, Neural(n_threads=world, epochs=epochs, members=1, max_rows=_ROWS), history, h, world)
+        begin_job(folder, Neural(n_threads=world, epochs=epochs, members=1, max_rows=rows), history, h, world)
         torchrun(folder, Nodes(1, 0, world), lambda _: None, {"EARLY_STOP_PATIENCE": str(epochs)})
         return read_outcome(folder)
 

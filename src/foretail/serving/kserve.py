@@ -22,10 +22,11 @@ from foretail.core.errors import UsageError
 from foretail.core.settings import Settings
 from foretail.serving.dataplane import Plane, Repository
 from foretail.serving.listening import listen, url_of
-from foretail.serving.predictor import Predictor, SlowLane
+from foretail.serving.predictor import Predictor
 from foretail.serving.requestlog import RequestLog
 from foretail.serving.rest import RestServer
 from foretail.serving.rpc import RpcServer
+from foretail.serving.slow_lane import SlowLane
 from foretail.serving.traffic import Canary, Route, Shadow
 from foretail.serving.versions import Reference, Shelf, Watcher
 from foretail.serving.wire import MAX_INSTANCES

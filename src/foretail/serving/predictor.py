@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any
 
 from kserve import Model
 from kserve.model import InferenceVerb
@@ -18,6 +16,7 @@ from foretail.serving.asks import Ask, Explained
 from foretail.serving.errors import RequestError, refuse
 from foretail.serving.requestlog import RequestLog
 from foretail.serving.scorer import Scorer
+from foretail.serving.slow_lane import SlowLane
 from foretail.serving.tensors import (
     PREDICTIONS,
     Output,
@@ -41,12 +40,9 @@ from foretail.serving.wire import (
     read_instances,
 )
 
-__all__ = ["Call", "Predictor", "SlowLane", "TensorAnswer"]
-
-_Answer = TypeVar("_Answer")
+__all__ = ["Call", "Predictor", "TensorAnswer"]
 
 _QUICK_ROWS = 500  # rows that are answered on the event loop; more, and whatever computes, goes to a thread
-_WAITING = 64  # slow requests that wait or run at most
 
 
 @dataclass(frozen=True)
@@ -95,40 +91,6 @@ class _Batch:
         """Whether few rows are looked up and nothing is computed or fetched."""
         computes = self.scorer.info.reads_store or any(ask.overrides for ask in self.asks)
         return not computes and self.n_rows <= _QUICK_ROWS
-
-
-class SlowLane:
-    """Threads for what takes long (what-ifs, explanations, large batches), so that the event loop stays free.
-
-    Parameters
-    ----------
-    n_threads : that run at once. waiting : requests that wait or run at most; the next is refused.
-    """
-
-    def __init__(self, n_threads: int = 2, waiting: int = _WAITING):
-        self._pool = ThreadPoolExecutor(n_threads, thread_name_prefix="foretail-slow")
-        self._waiting = waiting
-        self._n = 0
-
-    async def run(self, work: Callable[..., _Answer], *arguments: Any) -> _Answer:
-        """Do some work on a thread.
-
-        Raises
-        ------
-        RequestError : 503, too much waits already.
-        """
-        if self._n >= self._waiting:
-            fix = "try again in a moment, or add replicas"
-            raise refuse(503, f"{self._n} requests that compute are waiting already", "the server", fix)
-        self._n += 1
-        try:
-            return await asyncio.get_running_loop().run_in_executor(self._pool, work, *arguments)
-        finally:
-            self._n -= 1
-
-    def close(self) -> None:
-        """End the threads that have nothing to do."""
-        self._pool.shutdown(wait=False)
 
 
 class Predictor(Model):  # type: ignore[misc]  # kserve carries no types
@@ -204,7 +166,7 @@ class Predictor(Model):  # type: ignore[misc]  # kserve carries no types
     async def predict(self, payload: _Batch, headers: dict[str, str] | None = None) -> _Batch:  # noqa: ARG002
         """Score: at once what is only looked up, on a thread what computes."""
         if not payload.is_quick:
-            payload.answered = await self._slow.run(payload.scorer.score, payload.asks)
+            payload.answered = await self._slow.score(payload.scorer, payload.asks)
         else:
             payload.answered = payload.scorer.score(payload.asks)
         return payload

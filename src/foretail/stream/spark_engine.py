@@ -40,6 +40,7 @@ _NEEDED = "spark-sql-kafka"  # part of the name of the connector's jar
 _POLL_S = 0.5
 _JAVA = "-XX:+UseSerialGC -XX:TieredStopAtLevel=1"  # two thirds of the processor time: it has little to compute
 _CONNECT_S = 5.0
+_FETCH_BYTES = 8 * 2**20  # what one answer of the broker holds of a partition: a batch in few answers
 _GONE = (Py4JNetworkError, ConnectionError)  # how Python sees that Java has ended
 _LOST = ("data may have been lost", "KAFKA_DATA_LOSS")
 _HEADER = f"element_at(filter(headers, h -> h.key = '{VERSION_HEADER}').value, 1)"
@@ -139,6 +140,7 @@ def _session(options: SparkOptions) -> Iterator[SparkSession]:
         builder = builder.config(name, value)
     spark = builder.getOrCreate()
     try:
+        spark.createDataFrame([(0, b"")], "offset long, value binary").toArrow()  # Java loads what every batch needs
         yield spark
     finally:
         with suppress(*_GONE):
@@ -163,6 +165,7 @@ def _start(spark: SparkSession, ingest: Ingest, options: SparkOptions, work: _Wo
             # after every poll the connector looks at the end of the partition, and a fetch there holds up what follows
             "kafka.max.poll.records": "2000",
             "kafka.fetch.max.wait.ms": "10",
+            "kafka.max.partition.fetch.bytes": str(_FETCH_BYTES),
             "subscribe": ingest.topic,
             "startingOffsets": "earliest",
             "failOnDataLoss": "true",

@@ -34,7 +34,7 @@ from foretail.models.neural.lesson import Lesson, to_sales
 from foretail.models.neural.network import QuantileNetwork
 from foretail.models.neural.ranks import Ranks, joined
 from foretail.models.neural.shards import Job, Part, read_job, read_shard
-from foretail.models.neural.training import MOST_GRADIENT, Examples, answers, parameter_groups, pinball, rate_at
+from foretail.models.neural.training import MOST_GRADIENT, Examples, answers, optimizer_of, pinball, rate_at
 
 __all__ = ["main", "train_job"]
 
@@ -101,7 +101,7 @@ def _train_network(folder: Path, job: Job, name: str, standing: Standing, ranks:
     if ranks.rank:
         torch.manual_seed(seed + _APART * ranks.rank)
     order = torch.Generator().manual_seed(seed + _APART * ranks.rank)
-    optimizer = torch.optim.AdamW(parameter_groups(model, training.weight_decay), lr=training.learning_rate)
+    optimizer = optimizer_of(model, training)
     # equally many steps everywhere: shards differ by a row at most, and no step is left with a single row
     n_steps = max(1, min(part.rows // training.batch_size, part.rows // ranks.world // _FEWEST_ROWS))
     n_all = n_steps * epochs

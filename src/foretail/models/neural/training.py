@@ -26,7 +26,7 @@ __all__ = [
     "Training",
     "answers",
     "mean_loss",
-    "parameter_groups",
+    "optimizer_of",
     "pinball",
     "rate_at",
     "seeded",
@@ -103,7 +103,7 @@ def train(
     device = _device()
     model.to(device)
     examples = examples.to(device)
-    optimizer = torch.optim.AdamW(parameter_groups(model, training.weight_decay), lr=training.learning_rate)
+    optimizer = optimizer_of(model, training)
     n_batches = max(1, len(examples) // training.batch_size)
     n_steps = n_batches * training.epochs
     schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: rate_at(step / n_steps))
@@ -192,8 +192,9 @@ def rate_at(share: float) -> float:
     return 0.5 * (1 + math.cos(math.pi * (share - _WARM_UP) / (1 - _WARM_UP)))
 
 
-def parameter_groups(model: nn.Module, weight_decay: float) -> list[dict[str, object]]:
-    """Matrices decay; biases and the scales of BatchNorm do not."""
+def optimizer_of(model: nn.Module, training: Training) -> torch.optim.Optimizer:
+    """AdamW in one pass over the weights; matrices decay, biases and the scales of BatchNorm do not."""
     matrices = [item for item in model.parameters() if item.ndim > 1]
     vectors = [item for item in model.parameters() if item.ndim <= 1]
-    return [{"params": matrices, "weight_decay": weight_decay}, {"params": vectors, "weight_decay": 0.0}]
+    groups = [{"params": matrices, "weight_decay": training.weight_decay}, {"params": vectors, "weight_decay": 0.0}]
+    return torch.optim.AdamW(groups, lr=training.learning_rate, fused=True)
