@@ -7,7 +7,6 @@ and a note of what was applied (``foretail.json``); from the two the same Feast 
 from __future__ import annotations
 
 import datetime as dt
-import importlib.util
 import json
 import os
 import secrets
@@ -17,15 +16,16 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from foretail.core.errors import DataError, ForetailError, MissingExtraError, Problem, UsageError, nearest
+from foretail.core.errors import DataError, ForetailError, Problem, UsageError, nearest
 from foretail.core.spec import DatasetSpec
 from foretail.features.declaration import Declaration, declare_as
+from foretail.features.feast_loading import load_feast
 from foretail.features.feature import Dtype
 
 if TYPE_CHECKING:
     from feast import FeatureStore
 
-__all__ = ["Contents", "FeatureRepository", "check_extra", "find_service"]
+__all__ = ["Contents", "FeatureRepository", "find_service"]
 
 _SETTINGS, _SPEC, _CONTENTS, _OBJECTS, _LOCK = (
     "feature_store.yaml",
@@ -173,7 +173,7 @@ class FeatureRepository:
         ------
         MissingExtraError : Feast is not installed. UsageError : no settings, or Feast refuses them.
         """
-        check_extra()
+        load_feast()
         from feast import FeatureStore
 
         return FeatureStore(repo_path=str(self.folder), config=self._config())
@@ -261,7 +261,7 @@ class FeatureRepository:
     @contextmanager
     def _staged(self) -> Iterator[FeatureStore]:
         """The store on a copy of its registry, which replaces the registry when the context ends well."""
-        check_extra()
+        load_feast()
         from feast import FeatureStore
 
         config = self._config()
@@ -312,17 +312,6 @@ class FeatureRepository:
         return any(path.name != _OBJECTS for path in self.folder.glob("*.py")) and not (self.folder / _OBJECTS).exists()
 
 
-def check_extra() -> None:
-    """Refuse early when Feast is not installed.
-
-    Raises
-    ------
-    MissingExtraError : the extra ``features`` is missing.
-    """
-    if importlib.util.find_spec("feast") is None:
-        raise MissingExtraError("feast", "features")
-
-
 def find_service(store: FeatureStore, name: str) -> Any:
     """A feature service by name.
 
@@ -337,7 +326,7 @@ def find_service(store: FeatureStore, name: str) -> Any:
 
 
 def _feast_objects(declaration: Declaration, folder: Path) -> list[Any]:
-    check_extra()
+    load_feast()
     from foretail.features.feast_objects import feast_objects
 
     return feast_objects(declaration, str(folder))

@@ -24,8 +24,9 @@ from foretail.core.errors import ForetailError, UsageError, nearest
 from foretail.core.progress import Progress
 from foretail.core.settings import Settings
 from foretail.features.declaration import Declaration, View, declare
+from foretail.features.feast_loading import load_feast
 from foretail.features.history import known_ahead, store_frames, write_store
-from foretail.features.repository import Contents, FeatureRepository, check_extra, find_service
+from foretail.features.repository import Contents, FeatureRepository, find_service
 from foretail.pipelines.entity_rows import EVENT_TIME, key_rows, requested_columns
 from foretail.pipelines.prepare import Prepared, prepare
 from foretail.pipelines.request import Request
@@ -87,7 +88,7 @@ def apply_features(
     MissingExtraError : Feast is not installed. UsageError : the repository holds another dataset.
     DataError : the table cannot be used. ForetailError : another process changes the repository, or Feast refuses.
     """
-    check_extra()
+    load_feast()
     place = open_repository(settings, repo)
     place.create()
     with place.locked():

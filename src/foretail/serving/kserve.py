@@ -263,10 +263,12 @@ def _route(shelf: Shelf, name: str, canary: Canary | None) -> Route:
 
 def _open_online(settings: Settings, repo: Path | None) -> OnlineReader:
     """The online store's reader."""
+    from foretail.features.feast_loading import load_feast
+
+    load_feast()
     from foretail.features.online import OnlineReader
-    from foretail.features.repository import check_extra, find_service
+    from foretail.features.repository import find_service
     from foretail.pipelines.features import open_repository
 
-    check_extra()
     store = open_repository(settings, repo).open()
     return OnlineReader(store, find_service(store, _SERVICE))
