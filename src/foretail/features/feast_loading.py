@@ -24,7 +24,7 @@ def load_feast() -> None:
     ------
     MissingExtraError : the extra ``features`` is missing.
     """
-    if "feast" in sys.modules:
+    if sys.modules.get("feast") is not None:
         return
     if importlib.util.find_spec("feast") is None:
         raise MissingExtraError("feast", "features")
