@@ -14,9 +14,9 @@ from foretail.core.progress import Silent
 from foretail.core.settings import Settings
 from foretail.execution.ray import execution_of
 from foretail.pipelines.fleet import FleetRequest, fleet_forecast, fleet_train, retrain_series
-from foretail.pipelines.fleet_view import opened_warehouse
 from foretail.pipelines.request import Request
 from foretail.sources.synthetic import SyntheticConfig, generate
+from foretail.warehouse.database import opened_warehouse
 from foretail.warehouse.versions import latest_versions
 
 VALUES = ("unique_id", "ds", "step", "y_hat", "q10", "q90", "source")
@@ -45,7 +45,7 @@ def test_postgres_holds_what_sqlite_holds(request_: FleetRequest, database: str,
         fleet_train(request_, settings, Silent())
         retrain_series("shops", "3", "2", settings)
         fleet_train(request_, settings, Silent())
-        with opened_warehouse(settings) as engine:
+        with opened_warehouse(settings.warehouse) as engine:
             versions = latest_versions(engine, "shops")
         frames.append((fleet_forecast(settings, Silent()), versions))
     (here, own), (there, versions) = frames

@@ -1,7 +1,8 @@
-"""The verbs of the warehouse: warehouse init / roles / status / plan."""
+"""The verbs of the warehouse: warehouse init / roles / status / plan / history."""
 
 from __future__ import annotations
 
+import datetime as dt
 from pathlib import Path
 
 import click
@@ -9,6 +10,7 @@ import click
 from foretail.cli.door import Door
 from foretail.cli.options import home_option, json_option
 from foretail.cli.show import show_json, text_table
+from foretail.core.errors import UsageError
 from foretail.core.locations import without_password
 
 __all__ = ["warehouse"]
@@ -104,3 +106,29 @@ def plan(door: Door, /, table: str, home: Path | None, as_json: bool) -> None:
     else:
         click.echo(f"{accepted.rows} store-days planned, {accepted.changed} of them new or changed")
     click.echo("next: foretail run warehouse", err=True)
+
+
+@warehouse.command()
+@click.argument("store", type=int)
+@click.argument("product")
+@click.argument("day", type=click.DateTime(["%Y-%m-%d"]), metavar="DATE")
+@home_option
+@json_option
+@click.pass_obj
+def history(door: Door, /, store: int, product: str, day: dt.datetime, home: Path | None, as_json: bool) -> None:
+    """Say what was told about the sales of PRODUCT in STORE on DATE, by whom and when; the last row is what counts."""
+    from foretail.warehouse.database import opened_warehouse
+    from foretail.warehouse.reading import day_history
+
+    with opened_warehouse(door.settings(home).warehouse) as engine:
+        told = day_history(engine, store, product, day.date())
+    if told.is_empty():
+        raise UsageError(
+            f"nothing was told about that day.\n  where: store {store}, {product}, {day.date()}"
+            "\n  fix:   foretail warehouse status shows which days there are"
+        )
+    if as_json:
+        show_json(told.to_dicts())
+    else:
+        shown = told.select("source", "event_time", "sales", "customers", "open", "promo", "ingested_at", "replaced_at")
+        click.echo(text_table(shown.columns, shown.rows()))

@@ -12,7 +12,7 @@ import polars as pl
 
 from foretail.core.columns import UNIQUE_ID
 from foretail.panel.build import PanelBuild, build_panel
-from foretail.panel.panel import Covariate, Panel, Revisions
+from foretail.panel.panel import Covariate, Panel, Revisions, Withheld
 from foretail.panel.quality import Finding
 from foretail.sources.table import Table
 
@@ -101,6 +101,7 @@ def _joined(panels: Sequence[Panel]) -> Panel:
         closed=closed,
         known=known,
         revisions=_revisions(panels),
+        withheld=_withheld(panels),
     )
 
 
@@ -140,6 +141,19 @@ def _revisions(panels: Sequence[Panel]) -> Revisions | None:
         return None
     return Revisions(
         *(np.concatenate([getattr(item, name) for item in told]) for name in ("row", "period", "known_at", "y"))
+    )
+
+
+def _withheld(panels: Sequence[Panel]) -> Withheld | None:
+    told, first = [], 0
+    for panel in panels:
+        if panel.withheld is not None:
+            told.append(replace(panel.withheld, row=panel.withheld.row + first))
+        first += panel.n_series
+    if not told:
+        return None
+    return Withheld(
+        *(np.concatenate([getattr(item, name) for item in told]) for name in ("row", "period", "sold", "available"))
     )
 
 

@@ -23,8 +23,9 @@ from foretail.pipelines.fleet_judge import panel_rows
 from foretail.pipelines.fleet_request import FleetRequest, SeriesVersion, named_series
 from foretail.pipelines.fleet_serve import bundle_place
 from foretail.pipelines.fleet_train import Clock, Trained, packed, served, train_panel
-from foretail.pipelines.fleet_view import last_training, opened_warehouse, request_of, series_version, unique_id_of
+from foretail.pipelines.fleet_view import last_training, request_of, series_version, unique_id_of
 from foretail.registry.fleet_bundle import FleetBundle, delta_folder, open_fleet_bundle, place_of, write_fleet_bundle
+from foretail.warehouse.database import opened_warehouse
 from foretail.warehouse.forecasts import write_forecasts
 from foretail.warehouse.versions import FleetRun, latest_versions, write_fleet
 
@@ -46,7 +47,7 @@ def retrain_series(fleet: str, store: str, product: str, settings: Settings) -> 
     UsageError : no such fleet or series.
     DataError : the series has no sales in the history that its model would see.
     """
-    with opened_warehouse(settings) as engine:
+    with opened_warehouse(settings.warehouse) as engine:
         run = last_training(engine, fleet)
         return _retrained(engine, run, [unique_id_of(engine, run.fleet, store, product)], settings, Silent())[0]
 
@@ -60,7 +61,7 @@ def fleet_retry(
     -------
     Their new versions; none where there is nothing to try again.
     """
-    with opened_warehouse(settings) as engine:
+    with opened_warehouse(settings.warehouse) as engine:
         run = last_training(engine, fleet)
         wanted = latest_versions(engine, run.fleet).filter(pl.col("status").is_in(list(statuses)))
         if wanted.is_empty():

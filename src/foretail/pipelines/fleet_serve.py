@@ -21,10 +21,11 @@ from foretail.models.intervals import Conformal, Size
 from foretail.panel.panel import Panel
 from foretail.pipelines.fleet_answer import Answers, forecast_rows
 from foretail.pipelines.fleet_data import read_fleet, requested_rows
-from foretail.pipelines.fleet_view import last_training, opened_warehouse, request_of, served_versions, stored_forecasts
+from foretail.pipelines.fleet_view import last_training, request_of, served_versions, stored_forecasts
 from foretail.pipelines.fleet_walk import walk
 from foretail.registry.fleet_bundle import FleetBundle, open_fleet_bundle
 from foretail.registry.fleet_gate import ZERO_RECIPE
+from foretail.warehouse.database import opened_warehouse
 from foretail.warehouse.forecasts import write_forecasts
 from foretail.warehouse.versions import FleetRun, latest_versions
 
@@ -63,7 +64,7 @@ def fleet_forecast(
     ------
     UsageError : no fleet of that name. DataError : the table cannot be used any more.
     """
-    with opened_warehouse(settings) as engine:
+    with opened_warehouse(settings.warehouse) as engine:
         run = last_training(engine, fleet)
         champions = latest_versions(engine, run.fleet, champions=True)
         served = served_versions(latest_versions(engine, run.fleet), champions)

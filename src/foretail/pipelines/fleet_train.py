@@ -31,11 +31,12 @@ from foretail.pipelines.fleet_data import FleetData, read_fleet, table_signature
 from foretail.pipelines.fleet_judge import Judged, judge_fleet, version_rows
 from foretail.pipelines.fleet_measure import Ground, ground_of, leaderboard_of
 from foretail.pipelines.fleet_request import FleetRequest, FleetResult, named_series
-from foretail.pipelines.fleet_view import kept_request, opened_warehouse
+from foretail.pipelines.fleet_view import kept_request
 from foretail.pipelines.fleet_walk import Walk, naive_walk, origins, walk
 from foretail.registry.fleet_bundle import FleetBundle, fleet_folder, place_of, registered_name, write_fleet_bundle
 from foretail.registry.info import BundleInfo, FamilyTree
 from foretail.registry.versions import Registry
+from foretail.warehouse.database import opened_warehouse
 from foretail.warehouse.forecasts import write_forecasts
 from foretail.warehouse.versions import STATUSES, FleetRun, latest_versions, write_fleet
 
@@ -92,7 +93,7 @@ def fleet_train(request: FleetRequest, settings: Settings, progress: Progress) -
     ForetailError : the warehouse does not answer; nothing was written there.
     """
     clock = Clock(progress)
-    with opened_warehouse(settings) as engine:
+    with opened_warehouse(settings.warehouse) as engine:
         result = _trained(engine, request, settings, clock)
     return result.but(seconds=dict(clock.seconds))
 

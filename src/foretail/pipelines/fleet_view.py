@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Any
 
 import polars as pl
@@ -16,7 +15,7 @@ from foretail.core.errors import UsageError, nearest
 from foretail.core.locations import without_password
 from foretail.core.settings import Settings
 from foretail.pipelines.fleet_request import FleetRequest, SeriesVersion
-from foretail.warehouse.database import open_warehouse
+from foretail.warehouse.database import opened_warehouse
 from foretail.warehouse.forecasts import read_forecasts
 from foretail.warehouse.versions import (
     STATUSES,
@@ -32,7 +31,6 @@ __all__ = [
     "fleet_status",
     "kept_request",
     "last_training",
-    "opened_warehouse",
     "request_of",
     "series_names",
     "series_version",
@@ -42,21 +40,6 @@ __all__ = [
 ]
 
 _MOST_TOLD = 20  # series that are not trained, told one by one
-
-
-@contextmanager
-def opened_warehouse(settings: Settings) -> Iterator[Engine]:
-    """The warehouse of the settings; its connections are closed at the end.
-
-    Raises
-    ------
-    ForetailError : it does not answer.
-    """
-    engine = open_warehouse(settings.warehouse)
-    try:
-        yield engine
-    finally:
-        engine.dispose()
 
 
 def fleet_status(settings: Settings, fleet: str | None = None) -> dict[str, Any]:
@@ -77,7 +60,7 @@ def fleet_status(settings: Settings, fleet: str | None = None) -> dict[str, Any]
     ------
     UsageError : no fleet of that name.
     """
-    with opened_warehouse(settings) as engine:
+    with opened_warehouse(settings.warehouse) as engine:
         run = last_training(engine, fleet)
         newest, champions = latest_versions(engine, run.fleet), latest_versions(engine, run.fleet, champions=True)
         stored = stored_forecasts(engine, run, served_versions(newest, champions))
@@ -110,7 +93,7 @@ def fleet_show(settings: Settings, store: str, product: str, fleet: str | None =
     ------
     UsageError : no such fleet or series.
     """
-    with opened_warehouse(settings) as engine:
+    with opened_warehouse(settings.warehouse) as engine:
         run = last_training(engine, fleet)
         unique_id = unique_id_of(engine, run.fleet, store, product)
         history = version_history(engine, run.fleet, unique_id)
@@ -137,7 +120,7 @@ def fleet_request(settings: Settings, fleet: str | None = None) -> FleetRequest:
     ------
     UsageError : no fleet of that name.
     """
-    with opened_warehouse(settings) as engine:
+    with opened_warehouse(settings.warehouse) as engine:
         return request_of(last_training(engine, fleet), settings)
 
 
@@ -164,7 +147,7 @@ def series_names(settings: Settings, fleet: str | None = None) -> list[tuple[str
     ------
     UsageError : no fleet of that name.
     """
-    with opened_warehouse(settings) as engine:
+    with opened_warehouse(settings.warehouse) as engine:
         every = latest_versions(engine, last_training(engine, fleet).fleet)
     return every.select(_store().alias("store"), "productname").rows()
 

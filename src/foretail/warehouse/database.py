@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from sqlalchemy import Connection, Engine, inspect, text
@@ -12,7 +14,7 @@ from foretail.core.errors import ForetailError, UsageError
 from foretail.sources.database import connect
 from foretail.warehouse.tables import REVISION, VERSION_TABLE
 
-__all__ = ["migrate", "open_warehouse"]
+__all__ = ["migrate", "open_warehouse", "opened_warehouse"]
 
 _LOCK = 7_305_166_021  # an arbitrary number that names the migration lock in PostgreSQL
 
@@ -44,6 +46,16 @@ def open_warehouse(url: str) -> Engine:
         raise _unusable(url, error) from error
     migrate(engine)
     return engine
+
+
+@contextmanager
+def opened_warehouse(url: str) -> Iterator[Engine]:
+    """`open_warehouse`, whose connections are closed at the end."""
+    engine = open_warehouse(url)
+    try:
+        yield engine
+    finally:
+        engine.dispose()
 
 
 def migrate(engine: Engine) -> None:

@@ -23,7 +23,6 @@ __all__ = [
     "fleet_run_list",
     "latest_versions",
     "model_id",
-    "next_versions",
     "version_history",
     "write_fleet",
 ]
@@ -151,19 +150,6 @@ def version_history(engine: Engine, fleet: str, unique_id: str) -> pl.DataFrame:
     query = f"SELECT {', '.join(_READ)} FROM series_versions WHERE fleet = :fleet {{these}}"  # noqa: S608
     with read_transaction(engine, "versions cannot be read") as connection:
         return _read(connection, query, fleet, [unique_id]).sort("version", descending=True)
-
-
-def next_versions(engine: Engine, fleet: str, unique_ids: Sequence[str]) -> pl.DataFrame:
-    """``unique_id, version``: the number that each series' next version will have, in the order given.
-
-    It is a promise only while nobody else writes to the fleet; `write_fleet` numbers its rows itself.
-
-    Raises
-    ------
-    ForetailError : the database does not answer or refuses.
-    """
-    with read_transaction(engine, "versions cannot be read") as connection:
-        return _next(connection, fleet, pl.Series("unique_id", list(unique_ids), dtype=pl.String))
 
 
 def fleet_run_list(engine: Engine, fleet: str | None = None, *, limit: int | None = None) -> list[FleetRun]:

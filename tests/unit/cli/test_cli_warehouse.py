@@ -94,3 +94,26 @@ def test_a_plan_is_taken_in(foretail, filled):
     assert "are planned for 6 of 84" in result.stdout
     pl.DataFrame({"store": ["x"], "productname": "a", "date": days[:1], "promo": 1}).write_csv("plan.csv")
     assert foretail("warehouse", "plan", "plan.csv").exit_code == 3
+
+
+def test_what_was_told_about_a_day_is_shown(foretail, filled):
+    told = pl.DataFrame(
+        [
+            {
+                **dict.fromkeys(EVENT_SCHEMA, None),
+                "store": 1,
+                "productname": "a",
+                "date": FIRST,
+                "sales": 99,
+                "event_id": "restated",
+                "event_time": dt.datetime(2024, 1, 5),
+            }
+        ],
+        schema=EVENT_SCHEMA,
+    )
+    SalesSink(open_warehouse(f"sqlite:///{filled}/.foretail/warehouse.db")).write(told)
+    rows = json.loads(foretail("warehouse", "history", "1", "a", "2024-01-01", "--json").stdout)
+    assert [(row["sales"], row["replaced_at"] is None) for row in rows] == [(10, False), (99, True)]
+    assert "99" in foretail("warehouse", "history", "1", "a", "2024-01-01").stdout
+    refused = foretail("warehouse", "history", "1", "a", "2031-01-01")
+    assert refused.exit_code == 2 and "nothing was told about that day" in refused.stderr

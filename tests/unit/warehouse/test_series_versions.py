@@ -20,7 +20,6 @@ from foretail.warehouse.versions import (
     fleet_run_list,
     latest_versions,
     model_id,
-    next_versions,
     version_history,
     write_fleet,
 )
@@ -53,8 +52,6 @@ def test_each_series_counts_its_own_versions(engine: sa.Engine) -> None:
     assert write_fleet(engine, RUN, rows(1, 2)).sort("unique_id").rows() == [("1/product_A", 1), ("2/product_A", 1)]
     again = replace(RUN, run_id="r2", n_series=1)
     assert write_fleet(engine, again, rows(2)).rows() == [("2/product_A", 2)]
-    assert next_versions(engine, "shops", ["2/product_A", "9/x", "1/product_A"])["version"].to_list() == [3, 1, 2]
-    assert next_versions(engine, "others", ["2/product_A"])["version"].to_list() == [1]
     newest = latest_versions(engine, "shops")
     assert newest["version"].to_list() == [1, 2]
     assert newest["run_id"].to_list() == ["r1", "r2"]
