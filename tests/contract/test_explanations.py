@@ -18,7 +18,7 @@ from foretail.panel.build import build_panel
 from foretail.panel.panel import Panel
 from foretail.sources.synthetic import SyntheticConfig, generate
 
-H = 7
+H, LONG = 7, 28
 EVERY = sorted(FAMILIES)
 CLOSE = 1e-6  # of a forecast
 TOO_LARGE = ("absurd", "exponential")  # sums of them are no numbers
@@ -39,6 +39,15 @@ def shops() -> Panel:
 def chain() -> Panel:
     """Weeks with two years behind them."""
     config = SyntheticConfig(periods=110, stores=2, products=3, freq="W-FRI", horizon=H, seed=4, promo_share=0.4)
+    return build_panel(generate(config).table).panel
+
+
+@cache
+def town() -> Panel:
+    """Enough series and steps for a thousand different forecasts, with everything that a plan may hold."""
+    config = SyntheticConfig(
+        periods=150, stores=6, products=7, horizon=LONG, seed=5, promo_share=0.3, opening_share=0.2, closing_share=0.1
+    )
     return build_panel(generate(config).table).panel
 
 
@@ -134,3 +143,15 @@ def test_a_family_without_covariates_owes_nothing_to_a_plan(family: str) -> None
     planned = [GROUPS.index(group) for group in ("promotion", "price")]
     if not model.tags.covariates:
         assert not found.parts[:, planned].any()
+
+
+def test_a_thousand_random_forecasts_are_the_sums_of_their_parts(family: str) -> None:
+    panel = town()
+    model = small(family).fit(panel, LONG)
+    forecast = with_policies(panel, model.predict(panel, LONG))
+    chosen = np.random.default_rng(6).choice(panel.n_series * LONG, 1000, replace=False)
+    rows, steps = chosen // LONG, chosen % LONG + 1
+    found = Explainer(model, panel, forecast).explain(rows, steps)
+    error = np.abs(found.base + found.parts.sum(axis=1) - found.y_hat)
+    assert (error <= CLOSE * np.maximum(np.abs(found.y_hat), 1e-9)).all()
+    assert "not explained" not in found.features["feature"].to_list()

@@ -24,7 +24,10 @@ from shop import (
 import foretail
 from foretail.core.settings import Settings
 
-FILES = {"forecasts.parquet", "forecasts.csv", "leaderboard.json", "backtest.parquet", "report.html", "run.json"}
+FILES = {
+    *("forecasts.parquet", "forecasts.csv", "leaderboard.json", "backtest.parquet"),
+    *("anomalies.parquet", "report.html", "run.json"),
+}
 SCORES = {"wape", "bias", "mase", "rmsse", "wql", "coverage_80", "coverage_95", "interval_score", "skill"}
 
 

@@ -12,6 +12,7 @@ import numpy.typing as npt
 import polars as pl
 
 from foretail.backtest.metrics import Evaluation, pooled_wape, scales, score
+from foretail.backtest.permuted import AS_IT_IS, importance_of, sampled_rows
 from foretail.backtest.result import NAIVE, Leaderboard, LeaderboardRow, Scores, Window
 from foretail.backtest.runner import OUT_OF_TIME, Candidate, FamilyResult, run_families
 from foretail.backtest.select import Selection, blend, select
@@ -20,6 +21,7 @@ from foretail.core.columns import CUTOFF, DS, STEP, UNIQUE_ID, Y_HAT, Y
 from foretail.core.errors import ForecastError
 from foretail.core.progress import Progress, Silent
 from foretail.core.quantiles import quantile_column
+from foretail.features.demand import as_demanded
 from foretail.models.families import FAMILIES, parse
 from foretail.models.intervals import Conformal, HeldBack, Size
 from foretail.models.mixture import Mixture
@@ -87,6 +89,7 @@ class Backtest:
     intervals : calibrated on every window, for forecasts from the end of the panel.
     frame : the chosen model's forecasts on the outer windows: ``unique_id, ds, cutoff, step, y, y_hat, q…``.
     results : every window, oldest first. levels : quantile levels.
+    permuted : by family, its forecasts of the newest window with each column shuffled.
     """
 
     leaderboard: Leaderboard
@@ -97,6 +100,26 @@ class Backtest:
     results: tuple[WindowResult, ...]
     levels: tuple[float, ...]
     mixture: Mixture | None = None
+    permuted: Mapping[str, Mapping[str, FloatArray]] = field(default_factory=dict)
+
+    def importance(self, panel: Panel) -> tuple[tuple[str, float], ...]:
+        """By how much WAPE of the chosen model rises in the newest window when a column is shuffled, largest first.
+
+        Parameters
+        ----------
+        panel : that of the backtest.
+        """
+        newest = self.results[-1]
+        rows = sampled_rows(np.asarray(panel.as_of(newest.window.n_periods, 0).observed.any(1)))
+        y = np.where(newest.closed, np.nan, newest.y)[rows]
+        members = tuple(self.weights)
+        found = {name: self.permuted.get(name) or {AS_IT_IS: newest.forecasts[name][rows]} for name in members}
+        cut = {name: {what: y_hat[:, : y.shape[1]] for what, y_hat in item.items()} for name, item in found.items()}
+        mixture = self.mixture
+        if mixture is None:
+            return importance_of(y, cut, lambda every: every[members[0]])
+        groups = mixture.groups([panel.unique_ids[row] for row in rows.tolist()])
+        return importance_of(y, cut, lambda every: mixture.mixed(every, groups))
 
     def alone(self, model: str, panel: Panel, h: int) -> Backtest:
         """The same backtest with another model as the chosen one, whatever it was worth: the gate decides on that.
@@ -175,7 +198,7 @@ def _all_failed(families: Mapping[str, FamilyResult]) -> ForecastError:
 def _window_result(
     panel: Panel, h: int, position: int, window: Window, families: Mapping[str, FamilyResult]
 ) -> WindowResult:
-    past = panel.as_of(window.n_periods, h)
+    past = as_demanded(panel.as_of(window.n_periods, h))
     columns = slice(window.n_periods, window.n_periods + window.h)
     closed = panel.closed[:, columns]
     forecasts = {name: np.where(closed, 0.0, result.forecasts[position]) for name, result in families.items()}
@@ -218,6 +241,7 @@ def _conclude(
         results=results,
         levels=levels,
         mixture=selection.mixture if chosen == ENSEMBLE else None,
+        permuted={name: result.permuted for name, result in families.items() if result.permuted},
     )
 
 

@@ -14,8 +14,11 @@ import numpy as np
 import numpy.typing as npt
 
 from foretail.backtest.metrics import pooled_wape
+from foretail.backtest.permuted import permuted_forecasts, sampled_rows
 from foretail.backtest.result import NAIVE, Window
 from foretail.execution.pool import Chunk, warm_pool
+from foretail.features.demand import as_demanded
+from foretail.models.contract import Forecaster
 from foretail.models.fallback import last_season
 from foretail.models.families import family_class, make
 from foretail.panel.panel import Panel
@@ -49,12 +52,14 @@ class FamilyResult:
     ----------
     forecasts : per window position ``[N, h]``; where the family failed, the last season.
     widths : per window position ``[N, h]`` from 10 % to 90 %, of families that have intervals of their own.
+    permuted : of the newest window, see `permuted_forecasts`; empty for families that see no column.
     seconds : of all its fits and predictions. failures : ``{reason: series or windows}``.
     is_out : it failed as a whole somewhere and cannot be chosen.
     """
 
     forecasts: dict[int, FloatArray] = field(default_factory=dict)
     widths: dict[int, FloatArray] = field(default_factory=dict)
+    permuted: dict[str, FloatArray] = field(default_factory=dict)
     seconds: float = 0.0
     failures: Counter[str] = field(default_factory=Counter)
     is_out: bool = False
@@ -62,10 +67,11 @@ class FamilyResult:
 
 @dataclass(frozen=True)
 class _Job:
-    """One fit and the windows it answers, as positions and windows."""
+    """One fit and the windows it answers, as positions and windows; ``is_newest``: the newest window is among them."""
 
     candidate: Candidate
     windows: tuple[tuple[int, Window], ...]
+    is_newest: bool = False
 
 
 @dataclass(frozen=True)
@@ -76,6 +82,7 @@ class _Done:
     reasons: Mapping[str, int]
     seconds: float
     error: str | None
+    permuted: Mapping[str, FloatArray] = field(default_factory=dict)
 
 
 def run_families(
@@ -124,6 +131,7 @@ def run_families(
         result = results[family]
         result.seconds += done.seconds
         result.failures.update(done.reasons)
+        result.permuted.update(done.permuted)
         longest[family] = max(longest[family], done.seconds)
         if done.error:
             logger.warning("%s failed at %s: %s", family, done.job.windows[0][1].cutoff, done.error)
@@ -169,7 +177,7 @@ def _jobs(candidates: Sequence[Candidate], windows: Sequence[Window]) -> list[_J
                 jobs.append(_Job(candidate, tuple(group)))
                 group = []
             group.append((position, window))
-        jobs.append(_Job(candidate, tuple(group)))
+        jobs.append(_Job(candidate, tuple(group), is_newest=True))
     return jobs
 
 
@@ -203,11 +211,12 @@ def _work(panel: Panel, h: int, common: dict[str, Any], job: _Job) -> _Done:
     forecasts: list[FloatArray] = []
     widths: list[FloatArray | None] = []
     reasons: Counter[str] = Counter()
+    permuted: Mapping[str, FloatArray] = {}
     error = None
     try:
         model = None
         for _, window in job.windows:
-            past = panel.as_of(window.n_periods, h)
+            past = as_demanded(panel.as_of(window.n_periods, h))
             begun = _begun(past)
             seen = past.select(begun)
             if model is None:
@@ -217,16 +226,27 @@ def _work(panel: Panel, h: int, common: dict[str, Any], job: _Job) -> _Done:
             y_hat = np.where(np.isfinite(forecast.y_hat), forecast.y_hat, last_season(seen, h))
             forecasts.append(_placed(y_hat, begun, window.h))
             widths.append(None if forecast.width is None else _placed(forecast.width, begun, window.h))
+        if job.is_newest and model is not None:
+            permuted = _permuted(model, past.select(sampled_rows(begun)), h, common["random_state"])
     except (KeyboardInterrupt, SystemExit, MemoryError):
         raise
     except Exception as failure:  # a family that fails is a row of the leaderboard, not the end of the run
         logger.debug("%s failed", job.candidate.family, exc_info=True)
         error = f"{type(failure).__name__}: {failure}".splitlines()[0][:160]
-    return _Done(job, tuple(forecasts), tuple(widths), dict(reasons), time.monotonic() - start, error)
+    return _Done(job, tuple(forecasts), tuple(widths), dict(reasons), time.monotonic() - start, error, permuted)
+
+
+def _permuted(model: Forecaster, panel: Panel, h: int, seed: int) -> Mapping[str, FloatArray]:
+    """What the shuffled columns say; nothing where that fails, which is no reason to leave the family out."""
+    try:
+        return permuted_forecasts(model, panel, h, seed)
+    except Exception as failure:  # a family may fail on a column that says nothing in any way of its own
+        logger.warning("the importance of columns could not be measured: %s: %s", type(failure).__name__, failure)
+        return {}
 
 
 def _last_season(panel: Panel, window: Window, h: int) -> FloatArray:
-    past = panel.as_of(window.n_periods, h)
+    past = as_demanded(panel.as_of(window.n_periods, h))
     begun = _begun(past)
     return _placed(last_season(past.select(begun), h), begun, window.h)
 

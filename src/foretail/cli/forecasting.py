@@ -8,10 +8,13 @@ from typing import Any
 
 import click
 
+from foretail.cli.aging import refit_option, show_aging
 from foretail.cli.door import Door
 from foretail.cli.elsewhere import place_from, place_options, train_elsewhere
 from foretail.cli.execution import executed
-from foretail.cli.options import home_option, job_options, json_option, out_option, request_from
+from foretail.cli.options import hierarchy_option, home_option, job_options, json_option, out_option, request_from
+from foretail.cli.samples import sample_options, samples_from
+from foretail.cli.scenario import forecast_under, scenario_option
 from foretail.cli.show import show_json, text_table
 from foretail.core.locations import without_password
 
@@ -51,6 +54,7 @@ def run(
 
 @click.command()
 @executed
+@refit_option
 @job_options
 def backtest(
     door: Door, /, out: Path, home: Path | None, data: Path | None, workers: int | None, as_json: bool, **given: Any
@@ -59,17 +63,24 @@ def backtest(
 
     Writes leaderboard.json and backtest.parquet under --out.
     """
+    from foretail.pipelines.aging import aging_request
     from foretail.pipelines.backtest import backtest_request
     from foretail.report.text import leaderboard_text
 
     settings = door.settings(home, data, workers)
     request = request_from({**given, "data": data})
+    refit, found = given["refit"], None
     with door.progress() as progress:
-        board = backtest_request(request, out, settings, progress)
+        if refit is None:
+            board = backtest_request(request, out, settings, progress)
+        else:
+            board, found = aging_request(request, refit or None, out, settings, progress)
     if as_json:
-        show_json(board.to_dict())
+        show_json(board.to_dict() if found is None else {**board.to_dict(), "aging": found.to_dict()})
     else:
         click.echo(leaderboard_text(board))
+    if found is not None:
+        show_aging(found, out, as_json=as_json)
     table = without_password(given["table"])
     click.echo(f"next: foretail train {table} with the same options; scores are in {out}", err=True)
 
@@ -118,6 +129,9 @@ def train(
 @click.option("--table", metavar="TABLE", help="Newer sales to forecast from; else those the version was fitted on.")
 @click.option("--future", metavar="TABLE", help="Keys, dates to forecast and known columns, as a table.")
 @click.option("--horizon", type=click.IntRange(min=1), metavar="N", help="Periods to forecast; else as fitted.")
+@hierarchy_option
+@sample_options
+@scenario_option
 @out_option("foretail-out")
 @home_option
 @json_option
@@ -129,6 +143,12 @@ def forecast(
     table: str | None,
     future: str | None,
     horizon: int | None,
+    hierarchy: tuple[str, ...] | None,
+    scenario: str | None,
+    samples: int | None,
+    lead_time: tuple[int, ...],
+    total_by: tuple[tuple[str, ...], ...] | None,
+    sample_seed: int,
     out: Path,
     home: Path | None,
     as_json: bool,
@@ -137,19 +157,40 @@ def forecast(
 
     MODEL is NAME, NAME@ALIAS or NAME/VERSION (see foretail models list), or the folder of a bundle.
     """
+    if scenario is not None:
+        given: dict[str, Any] = {"table": table, "future": future, "horizon": horizon}
+        beside = samples is not None or bool(hierarchy)
+        forecast_under(door, model, scenario, beside=beside, home=home, out=out, as_json=as_json, **given)
+        return
     from foretail.pipelines.forecast import forecast_version
 
     settings = door.settings(home)
+    asked = samples_from(samples, lead_time, total_by, sample_seed)
+    notes: list[str] = []
     with door.progress() as progress:
         frame = forecast_version(
-            model, table=table, future=future, horizon=horizon, out=out, settings=settings, progress=progress
+            model,
+            table=table,
+            future=future,
+            horizon=horizon,
+            out=out,
+            settings=settings,
+            progress=progress,
+            samples=asked,
+            hierarchy=hierarchy or (),
+            tell=notes.append,
         )
+    _tell(tuple(notes))
     if as_json:
         show_json(frame.to_dicts())
     else:
         shown = frame.head(_SHOWN_ROWS)
         click.echo(text_table(shown.columns, shown.rows()))
         click.echo(f"{frame.height} rows, {shown.height} shown", err=True)
+    if asked is not None:
+        _tell(asked.notes)
+        click.echo(f"{asked.n_samples} joint samples are in {out / 'samples.parquet'}", err=True)
+        click.echo(f"their totals are in {out / 'totals.csv'}", err=True)
     click.echo(f"next: all forecasts are in {out}", err=True)
 
 

@@ -32,6 +32,7 @@ _VERBS = {
     "train": "foretail.cli.forecasting:train",
     "forecast": "foretail.cli.forecasting:forecast",
     "explain": "foretail.cli.explain:explain",
+    "anomalies": "foretail.cli.anomalies:anomalies",
     "leaderboard": "foretail.cli.versions:leaderboard",
     "models": "foretail.cli.versions:models",
     "features": "foretail.cli.features:features",

@@ -22,6 +22,7 @@ __all__ = [
     "budget_option",
     "data_option",
     "day",
+    "hierarchy_option",
     "home_option",
     "job_options",
     "json_option",
@@ -132,6 +133,10 @@ data_option = click.option(
     help="Folder of the known layouts, else $FORETAIL_DATA; for synthetic, a JSON file; for warehouse, its URL.",
 )
 
+hierarchy_option = click.option(
+    "--hierarchy", type=comma_list, metavar="A,B/C", help="Levels to sum to: keys and static columns; / crosses."
+)
+
 table_options = _several(
     click.argument("table"),
     click.option("--keys", type=comma_list, metavar="A,B", help="Columns that name a series."),
@@ -143,6 +148,8 @@ table_options = _several(
     click.option("--future", metavar="TABLE", help="Keys, dates to forecast and known columns, as a table."),
     click.option("--past", type=comma_list, metavar="A,B:1", help="Columns known afterwards; :1 = one period late."),
     click.option("--static", type=comma_list, metavar="A,B", help="Columns that do not change within a series."),
+    click.option("--stockout", metavar="COLUMN", help="1 = the goods ran out; COLUMN:available = share they were in."),
+    hierarchy_option,
     click.option("--country", metavar="CODE", help="Public holidays: DE, DE-BY, none; guessed from unusual sales."),
     click.option("--spec", metavar="FILE", help="A spec file (foretail init writes one); options override it."),
     click.option("--cutoff", type=day, metavar="DATE", help="Forget everything after this date."),
@@ -225,6 +232,8 @@ def request_from(given: Mapping[str, Any]) -> Request:
         past=given["past"] or (),
         static=given["static"] or (),
         country=given["country"],
+        stockout=given.get("stockout"),
+        hierarchy=given.get("hierarchy") or (),
         spec=given["spec"],
         cutoff=given["cutoff"],
         name=given["name"],

@@ -21,9 +21,10 @@ NegativePolicy = Literal["keep", "clip"]
 
 _Item = TypeVar("_Item")
 _LISTS = ("keys", "static", "known", "hierarchy")
-_OPTIONAL = ("open", "recorded", "country")
+_OPTIONAL = ("open", "recorded", "country", "stockout")
+_AVAILABLE = ":available"
 _KINDS: dict[str, tuple[type, str]] = {
-    **{key: (str, f'{key} = "column"') for key in ("time", "target", "open", "recorded")},
+    **{key: (str, f'{key} = "column"') for key in ("time", "target", "open", "recorded", "stockout")},
     **{key: (str, f'{key} = "text"') for key in ("name", "unit")},
     "freq": (str, 'freq = "W-FRI"'),
     "country": (str, 'country = "DE"'),
@@ -71,6 +72,9 @@ class DatasetSpec:
     past : covariates known only after the fact.
     open : the known covariate that is 0 on days a shop is shut; None means it is looked for in the history.
     recorded : the column that says when a row was written; later rows restate earlier ones (``duplicates="last"``).
+    stockout : the column that is 1 where the goods ran out, told afterwards; with ``:available`` behind its name, the
+        column that holds the share of the period (0 to 1) in which they could be bought. Sales of such a period are
+        less than the demand: no model learns from them and no score counts them.
     duplicates : two rows per key and date: ``error``, ``sum`` them, or the ``last`` restated one wins.
     gaps : a date without a row inside a series: ``zero`` sales, ``missing`` (nobody knows), or ``auto``.
     negatives : negative values: ``keep`` or ``clip`` to 0.
@@ -92,6 +96,7 @@ class DatasetSpec:
     past: tuple[PastCovariate, ...] = ()
     open: str | None = None
     recorded: str | None = None
+    stockout: str | None = None
     duplicates: DuplicatePolicy = "error"
     gaps: GapPolicy = "auto"
     negatives: NegativePolicy = "keep"
@@ -116,22 +121,39 @@ class DatasetSpec:
                 f"a column can have one role only.\n  where: {', '.join(twice)}"
                 "\n  fix:   name it once among --keys, --time, --target, --static, --known, --past"
             )
+        if self.stockout_column in {*self.keys, self.time, self.target, *self.static, *self.known}:
+            raise UsageError(
+                "a stockout is known only after the fact.\n"
+                f"  where: stockout = {self.stockout!r}, a column that has another role"
+                "\n  fix:   a column of its own, or one of --past"
+            )
 
     @property
     def frequency(self) -> Frequency:
         return Frequency(self.freq)
 
     @property
+    def stockout_column(self) -> str | None:
+        """The column that tells of stockouts, without what stands behind its name."""
+        return None if self.stockout is None else self.stockout.removesuffix(_AVAILABLE)
+
+    @property
+    def tells_available(self) -> bool:
+        """`stockout_column` holds the share of the period in which the goods could be bought, not a flag."""
+        return self.stockout is not None and self.stockout.endswith(_AVAILABLE)
+
+    @property
     def columns(self) -> tuple[str, ...]:
         """Every column of the table that the spec uses, in reading order."""
-        extra = (self.recorded,) if self.recorded else ()
+        past = tuple(item.name for item in self.past)
+        extra = tuple(name for name in (self.recorded, self.stockout_column) if name and name not in past)
         return (
             *self.keys,
             self.time,
             self.target,
             *self.static,
             *self.known,
-            *(past.name for past in self.past),
+            *past,
             *extra,
         )
 

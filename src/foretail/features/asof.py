@@ -16,6 +16,7 @@ import numpy.typing as npt
 from foretail.features.calendar import Calendar, calendar_of
 from foretail.features.cells import cell_effects, cell_ids
 from foretail.features.cube import Cube, Sums, group_codes
+from foretail.features.flags import FlagEffects
 from foretail.features.plan import Plan, plan_features
 from foretail.features.profile import seasonal_profile
 from foretail.features.space import Space
@@ -131,6 +132,18 @@ class AsOf:
 
     def _last(self, sums: Sums, window: int) -> FloatArray:
         return sums.mean(self.known - window, self.known, self.known)
+
+    @cached_property
+    def _flag_effects(self) -> dict[str, FlagEffects]:
+        return {}
+
+    def flag_effects(self, name: str) -> FlagEffects:
+        """What a flag added on the dates that are known, against those around them."""
+        if name not in self._flag_effects:
+            groups = [self.group(column) for column in self.plan.groups]
+            values = self.panel.covariate(name).values[:, : self.known]
+            self._flag_effects[name] = FlagEffects.of(self.residual, values, groups, self.cell_windows[-1] // 2)
+        return self._flag_effects[name]
 
     @cached_property
     def residual_std(self) -> FloatArray:
@@ -257,6 +270,9 @@ class _Part(AsOf):
     @cached_property
     def residual_sums(self) -> Sums:
         return self._whole.residual_sums.only(self._rows)
+
+    def flag_effects(self, name: str) -> FlagEffects:
+        return self._whole.flag_effects(name).only(self._rows)
 
     @cached_property
     def residual_std(self) -> FloatArray:

@@ -115,6 +115,9 @@ def _known(panel: Panel, plan: Plan) -> Iterator[Feature]:
         name, texts = item.name, _texts(item, plan)
         value = partial(f.known_value, name=name)
         yield Feature(f"known_{name}", "ahead", name, value, is_category=len(texts) > 2, source=name)
+        if name in plan.effects:
+            about, effect = f"{name}: what it added on past dates", partial(f.known_effect, name=name)
+            yield Feature(f"effect_{name}", "season", about, effect, base=True, source=name)
         if name in plan.flags:
             yield from _flag(name, cap)
         elif not texts:

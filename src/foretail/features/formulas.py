@@ -91,11 +91,15 @@ def n_observed(asof: AsOf) -> Array:
 
 
 def last_sale_ago(asof: AsOf) -> Array:
-    """Periods since the last sale, at most the longest window; 0 = at the cutoff."""
+    """Periods since the last sale, those apart in which the goods ran out; at most the longest window; 0 = cutoff."""
     sold = asof.panel.observed & (asof.panel.y > 0)
     last = np.where(sold.any(1), asof.known - 1 - sold[:, ::-1].argmax(1), -1)
-    ago: Array = np.minimum(asof.known - 1 - last, asof.windows[-1]).astype(np.float64)
-    return ago
+    ago = asof.known - 1 - last
+    if asof.panel.withheld is not None:
+        since = np.arange(asof.known) > last[:, None]
+        ago = ago - (asof.panel.is_withheld[:, : asof.known] & since).sum(1)
+    capped: Array = np.minimum(ago, asof.windows[-1]).astype(np.float64)
+    return capped
 
 
 # cells
@@ -175,6 +179,11 @@ def calendar_value(asof: AsOf, position: int) -> Array:
 def known_value(asof: AsOf, name: str) -> Array:
     """A known covariate at the target."""
     return asof.panel.covariate(name).values[:, asof.target]
+
+
+def known_effect(asof: AsOf, name: str) -> Array:
+    """What the value of a flag at the target added on past dates."""
+    return asof.flag_effects(name).at(asof.panel.covariate(name).values[:, asof.target])
 
 
 def known_distance(asof: AsOf, name: str, distance: Distance, cap: int) -> Array:

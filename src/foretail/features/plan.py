@@ -32,6 +32,7 @@ class Plan:
     profile_options : how much of a series' own shape of the year is believed.
     codes : per text key or static column, its values in code order (unseen values are missing).
     flags : known covariates with few values, for which distances to changes are features.
+    effects : flags without cells of their own, whose effect on past dates is a feature.
     has_years : whether the history is long enough for features of the year before.
     has_two_years : whether every date of the year was seen twice.
     has_closed : whether closed days are known, for which distances are features.
@@ -45,6 +46,7 @@ class Plan:
     profile_options: ProfileOptions = field(default_factory=ProfileOptions)
     codes: dict[str, tuple[str, ...]] = field(default_factory=dict)
     flags: tuple[str, ...] = ()
+    effects: tuple[str, ...] = ()
     has_years: bool = True
     has_two_years: bool = True
     has_closed: bool = False
@@ -66,6 +68,7 @@ class Plan:
             profile_options=ProfileOptions(**values["profile_options"]),
             codes={name: tuple(items) for name, items in values["codes"].items()},
             flags=tuple(values["flags"]),
+            effects=tuple(values.get("effects", ())),  # plans of before had none
             has_years=values["has_years"],
             has_two_years=values["has_two_years"],
             has_closed=values["has_closed"],
@@ -78,14 +81,17 @@ def plan_features(panel: Panel, space: Space) -> Plan:
     calendar = calendar_of(panel.frequency, panel.start, panel.closed.shape[1], panel.spec.country)
     groups = _groups(panel)
     profile_group = _profile_group(panel, groups)
+    cells = plan_cells(panel, Cube.of(panel, space).z, calendar.phase)
+    flags = tuple(item.name for item in panel.known if _is_flag(item.values[:, : panel.n_periods]))
     return Plan(
         space=space.name,
-        cells=plan_cells(panel, Cube.of(panel, space).z, calendar.phase),
+        cells=cells,
         groups=groups,
         profile_group=profile_group,
         profile_options=_profile_options(panel, profile_group, calendar.days),
         codes=_codes(panel),
-        flags=tuple(item.name for item in panel.known if _is_flag(item.values[:, : panel.n_periods])),
+        flags=flags,
+        effects=tuple(name for name in flags if name not in cells.flags),
         has_years=panel.n_periods >= panel.frequency.year_length // 2,
         has_two_years=panel.n_periods >= 2 * panel.frequency.year_length,
         has_closed=bool(panel.closed.any()),

@@ -1,8 +1,9 @@
-"""What one series would sell if something else were known of its future: exactly, and without a second whole forecast.
+"""What series would sell if something else were known of their future: exactly, and mostly without a second forecast.
 
 Whatever way is taken, the answer is that of a forecast of the whole panel with the changed values in it. Families whose
 forecast of a series rests on its own rows are asked for these rows alone; where nothing shorter is exact (a family that
-looks across series, a series that a fallback or a policy answers) the whole panel is forecast again.
+looks across series, a series that a fallback or a policy answers) the whole panel is forecast again. Changes are looked
+at one by one (`WhatIf.answers`), or all at once as one plan (`WhatIf.together`).
 """
 
 from __future__ import annotations
@@ -74,6 +75,14 @@ class Change:
         other = {item.name: item.values[i] for item in self.ahead}
         return replace(panel, closed=closed, known=tuple(_placed(item, row, t, other) for item in panel.known))
 
+    def of_all(self, panel: Panel) -> Panel:
+        """The whole panel with every change in it; a series comes once."""
+        closed = panel.closed.copy()
+        closed[self.rows, panel.n_periods :] = self.closed
+        other = {item.name: item.values for item in self.ahead}
+        known = tuple(_placed(item, self.rows, panel.n_periods, other) for item in panel.known)
+        return replace(panel, closed=closed, known=known)
+
     def alone(self, panel: Panel) -> Panel:
         """The panel of the n changed series only."""
         t, part = panel.n_periods, replace(panel, revisions=None).select(self.rows)
@@ -125,8 +134,12 @@ class WhatIf:
         for i, given in enumerate(values):
             for name, of_step in given.items():
                 ahead[name][i, np.fromiter(of_step, np.int64, len(of_step)) - 1] = list(of_step.values())
+        return self.change_to(index, ahead)
+
+    def change_to(self, rows: IntArray, ahead: Mapping[str, Float32Array]) -> Change:
+        """Other futures, as float32 ``[n, H]`` of each known covariate that is another than the one told."""
         items = tuple(replace(self.panel.covariate(name), values=item) for name, item in ahead.items())
-        return Change(index, items, self._closed(index, ahead))
+        return Change(rows, items, self._closed(rows, ahead))
 
     def _closed(self, rows: IntArray, ahead: Mapping[str, Float32Array]) -> BoolArray:
         """Closed periods of the future: those that no covariate explains, and those that one explains now."""
@@ -156,6 +169,20 @@ class WhatIf:
             for i in range(len(rows))
         ]
 
+    def together(self, change: Change) -> tuple[Panel, Forecast]:
+        """The whole panel with all changes in it at once, and its forecast with intervals and policies.
+
+        Parameters
+        ----------
+        change : each series once.
+        """
+        panel = change.of_all(self.panel)
+        point, is_exact = self._way.changed(change)
+        whole = (
+            _all_exchanged(self.point, change.rows, point) if is_exact.all() else self._model.predict(panel, self._h)
+        )
+        return panel, calibrated(panel, whole, self._intervals, self._levels)
+
     def whole(self, change: Change, i: int) -> tuple[Panel, Forecast]:
         """The whole panel with the i-th change in it, and its forecast with the policies applied, rules not yet."""
         point, is_exact = self._way.changed(change)
@@ -177,7 +204,7 @@ class WhatIf:
         return panel, calibrated(panel, whole, self._intervals, self._levels)
 
 
-def _placed(item: Covariate, row: int | slice, first: int, other: Mapping[str, Float32Array]) -> Covariate:
+def _placed(item: Covariate, row: int | slice | IntArray, first: int, other: Mapping[str, Float32Array]) -> Covariate:
     """A covariate with other values of some series after the cutoff, if there are any."""
     if item.name not in other:
         return item
@@ -212,6 +239,19 @@ def _exchanged(whole: Forecast, row: int, part: Forecast, i: int) -> Forecast:
     reasons = {other: why for other, why in whole.reasons.items() if other != row}
     if i in part.reasons:
         reasons[row] = part.reasons[i]
+    return replace(whole, y_hat=y_hat, quantiles=quantiles, reasons=reasons)
+
+
+def _all_exchanged(whole: Forecast, rows: IntArray, part: Forecast) -> Forecast:
+    """The forecast of all series with those of some of them exchanged."""
+    y_hat, quantiles = whole.y_hat.copy(), whole.quantiles
+    y_hat[rows] = part.y_hat
+    if quantiles is not None and part.quantiles is not None:
+        quantiles = quantiles.copy()
+        quantiles[rows] = part.quantiles
+    changed = frozenset(rows.tolist())
+    reasons = {row: why for row, why in whole.reasons.items() if row not in changed}
+    reasons |= {int(rows[i]): why for i, why in part.reasons.items()}
     return replace(whole, y_hat=y_hat, quantiles=quantiles, reasons=reasons)
 
 

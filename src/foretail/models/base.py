@@ -17,6 +17,7 @@ IntArray = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
 
 _RIDGE = 1e-3  # of the total weight: only enough to settle collinear regressors
+_RARE = 0.1  # a regressor that is 0 in nine rows of ten speaks of few dates
 _ROUNDS = 12  # the weights no longer move after about ten
 _NEAR = 0.02  # errors below this (2 % in logs) count alike, so that no row gets an infinite weight
 _MAX_ROWS = 300_000  # more rows change the third digit of a weight and cost seconds
@@ -92,8 +93,7 @@ def fit_base(rows: Rows, weight: FloatArray, seed: int) -> LinearBase:
         keep = np.sort(np.random.default_rng(seed).choice(len(keep), _MAX_ROWS, replace=False))
     design, has_year = _design(rows, names, keep)
     target, weight = rows.target[keep], weight[keep]
-    small = np.full(design.shape[1], _RIDGE)
-    small[0] = 0.0
+    small = _ridge(design)
     common = _least_absolute(design, target, weight, small * weight.sum(), np.zeros(design.shape[1]))
     drawn = _BORROWED_ROWS * weight.mean() * np.maximum((design**2).mean(0), _RIDGE)
     sets = [
@@ -102,6 +102,14 @@ def fit_base(rows: Rows, weight: FloatArray, seed: int) -> LinearBase:
     ]
     with_year, without_year = (tuple(float(item) for item in beta) for beta in sets)
     return LinearBase(names, with_year, without_year, _seen(rows, keep) if _SEASON in names else 0.0)
+
+
+def _ridge(design: FloatArray) -> FloatArray:
+    """Strength of the draw to 0 by regressor: less for one that few rows have, which says as much where it speaks."""
+    share = np.count_nonzero(design, axis=0) / max(len(design), 1)
+    small: FloatArray = _RIDGE * np.where(share < _RARE, share, 1.0)
+    small[0] = 0.0
+    return small
 
 
 def _seen(rows: Rows, keep: IntArray) -> float:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from foretail.features.asof import AsOf, Plan, plan_features
 from foretail.features.frame import Outlook
-from foretail.features.groups import LEVEL, SEASON
+from foretail.features.groups import CALENDAR, LEVEL, SEASON
 from foretail.features.space import Space
 from foretail.models.asked import Asked
 from foretail.models.contract import Forecast, Forecaster, Tags
@@ -25,14 +25,22 @@ FloatArray = npt.NDArray[np.float64]
 
 _ZERO_SHARE = 0.05  # with more open periods without sales than this, a mean of logs is far below the mean
 
-_TERMS = (Term("long-run level", LEVEL), Term("recent shift", LEVEL), Term("season", SEASON))
+_RARE_SHARE = 0.05  # of dates: what a flag of more of them adds is in the recent level already, and would count twice
+
+_TERMS = (
+    Term("long-run level", LEVEL),
+    Term("recent shift", LEVEL),
+    Term("season", SEASON),
+    Term("flags of few dates", CALENDAR),
+)
 
 
 class Profile(Forecaster):
     """Seconds for thousands of series.
 
     Weekly and monthly: the level times the shape of the year, its group's shape shrunk to the series' own, holidays
-    aligned. Daily: the effect of the weekday x flag cell over half a year plus a share of the recent shift in level.
+    aligned. Daily: the effect of the weekday x flag cell over half a year, a share of the recent shift in level, and
+    what flags of few dates (a holiday) added before.
 
     Parameters
     ----------
@@ -84,24 +92,36 @@ class Profile(Forecaster):
         every = self._answer(asof)
         return found.unless_fallen(asked.place, asked.steps, every.y_hat, every.reasons)
 
-    def _parts(self, asof: AsOf) -> tuple[FloatArray, FloatArray, FloatArray]:
-        """``[N, H]`` each, in model space: the level, the recent shift of it, the season."""
-        z = self._in_space(asof)
+    def _parts(self, asof: AsOf) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
+        """``[N, H]`` each, in model space: the level, the recent shift of it, the season, the flags."""
+        flags = self._flags(asof)
+        z = self._in_space(asof) - flags
         window = asof.cell_windows[1] if asof.panel.frequency.is_daily else asof.cell_windows[0]
         level = asof.weekless(window)
         if asof.panel.frequency.is_daily:
             season = asof.cell_effect(window) - level
-            return level, z - level - season, season
-        return level, np.zeros_like(z), z - level
+            return level, z - level - season, season, flags
+        return level, np.zeros_like(z), z - level, flags
 
     def _in_space(self, asof: AsOf) -> FloatArray:
         """``[N, H]`` in model space: effect and shift, or level times shape where a year is known."""
         move = asof.recent(asof.windows[2]) - asof.recent(asof.windows[-2])
         z: FloatArray = asof.cell_effect(asof.cell_windows[1]) + self.shift * (move * asof.unit)[:, None]
         if asof.panel.frequency.is_daily:
-            return z
+            return z + self._flags(asof)
         seasonal = asof.reference + asof.profile * asof.unit[:, None]
         return np.where(np.isfinite(seasonal), seasonal, z)
+
+    def _flags(self, asof: AsOf) -> FloatArray:
+        """``[N, H]`` what flags without cells added on past dates; days only, a year's shape holds them already."""
+        total = np.zeros((asof.panel.n_series, asof.h))
+        if asof.panel.frequency.is_daily:
+            for name in self.plan_.effects:
+                values, effects = asof.panel.covariate(name).values, asof.flag_effects(name)
+                past = values[:, : asof.known]
+                if np.mean(np.isfinite(past) & (past != np.float32(effects.usual))) <= _RARE_SHARE:
+                    total += np.nan_to_num(effects.at(values[:, asof.target])) * asof.unit[:, None]
+        return total
 
     def save(self, folder: Path) -> None:
         """Write ``profile.json``."""

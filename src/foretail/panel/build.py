@@ -13,12 +13,13 @@ from foretail.core.columns import UNIQUE_ID
 from foretail.core.errors import DataError, Problem
 from foretail.core.spec import DatasetSpec
 from foretail.panel.ahead import Ahead, from_future, from_table, future_keys, requested_frame
+from foretail.panel.censored import on_grid, withhold
 from foretail.panel.closed import closed_days
 from foretail.panel.covariates import Grid, known_covariate, past_covariate
 from foretail.panel.duplicates import Cells, to_cells
 from foretail.panel.findings import about_series, quality_report
 from foretail.panel.gaps import fill_gaps
-from foretail.panel.panel import Covariate, Panel, Revisions
+from foretail.panel.panel import Covariate, Panel, Revisions, Withheld
 from foretail.panel.quality import Finding, QualityReport
 from foretail.panel.rows import (
     Rows,
@@ -64,6 +65,11 @@ class PanelBuild:
     cold: pl.DataFrame
     cold_known: tuple[Covariate, ...] = ()
 
+    @property
+    def series(self) -> pl.DataFrame:
+        """Key and static columns of every series, those without any observation last."""
+        return pl.concat([self.panel.series, self.cold], how="diagonal_relaxed")
+
 
 @dataclass(frozen=True)
 class _History:
@@ -77,6 +83,7 @@ class _History:
     quarantine: pl.DataFrame
     future: pl.DataFrame | None
     findings: tuple[Finding, ...]
+    withheld: Withheld | None = None
 
 
 def build_panel(table: Table, *, cutoff: dt.date | None = None, horizon: int | None = None) -> PanelBuild:
@@ -114,11 +121,12 @@ def _read(table: Table, spec: DatasetSpec, cutoff: dt.date | None) -> _History:
     grid = off_grid(now.frame[spec.time], spec.frequency)
     if grid is not None:
         raise DataError(grid)
-    cells = to_cells(now, y, spec, keys[UNIQUE_ID].to_list())
+    censored = withhold(to_cells(now, y, spec, keys[UNIQUE_ID].to_list()), spec)
+    cells = censored.cells
     quarantine = pl.concat([without_place, _without_number(infinite, spec, without_place)])
     findings = tuple(Finding("note", "info", note) for note in table.notes)
-    findings = (*findings, *_set_aside(quarantine, table), *_weekly_after_all(cells.rows, spec))
-    return _History(cells, infinite, later, keys, end, quarantine, future, findings)
+    findings = (*findings, *_set_aside(quarantine, table), *_weekly_after_all(cells.rows, spec), *censored.findings)
+    return _History(cells, infinite, later, keys, end, quarantine, future, findings, censored.withheld)
 
 
 def _split(rows: Rows, spec: DatasetSpec, cutoff: dt.date | None) -> tuple[Rows, Rows]:
@@ -254,8 +262,12 @@ def _assemble(table: Table, spec: DatasetSpec, history: _History, ahead: Ahead) 
     findings += about_known
     past = tuple(past_covariate(item.name, item.delay, rows, grid) for item in spec.past)
     closed, about_closed = closed_days(spec, known, y, has_row, grid.start, ahead.h)
-    findings += [*about_closed, *_nulls(rows, history.cells.y)]
-    last_row = grid.n_periods - 1 - np.isfinite(y)[:, ::-1].argmax(1)
+    withheld = on_grid(history.withheld, grid)
+    findings += [*about_closed, *_nulls(rows, history.cells.y, history.withheld)]
+    told = np.isfinite(y)
+    if withheld is not None:
+        told[withheld.row, withheld.period - grid.start] = True
+    last_row = grid.n_periods - 1 - told[:, ::-1].argmax(1)
     _, about_gaps = fill_gaps(y, has_row, spec)
     statics, about_statics = static_columns(spec.static, rows, keys.height)
     findings += [*about_gaps, *about_statics]
@@ -269,6 +281,7 @@ def _assemble(table: Table, spec: DatasetSpec, history: _History, ahead: Ahead) 
         known=known,
         past=past,
         revisions=_revisions(history.cells.revisions, grid, spec),
+        withheld=withheld,
     )
     codes = _cold_codes(grid, ahead)
     cold = _cold(spec, keys, codes, ahead, history)
@@ -317,8 +330,8 @@ def _negatives(y: FloatMatrix, spec: DatasetSpec) -> list[Finding]:
     return [Finding("negatives", "info", f"{n} values are negative ({share:.2%}); they are kept", n, share)]
 
 
-def _nulls(rows: Rows, values: npt.NDArray[np.float64]) -> list[Finding]:
-    n = int(np.count_nonzero(np.isnan(values)))
+def _nulls(rows: Rows, values: npt.NDArray[np.float64], withheld: Withheld | None) -> list[Finding]:
+    n = int(np.count_nonzero(np.isnan(values))) - (0 if withheld is None else len(withheld.row))
     if not n:
         return []
     text = f"{n} rows up to the cutoff tell no value: missing observations"

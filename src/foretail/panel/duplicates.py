@@ -126,12 +126,20 @@ def _summed(many: pl.DataFrame, spec: DatasetSpec) -> pl.DataFrame:
     told = np.isfinite(values)
     total = np.add.reduceat(np.where(told, values, 0.0), first)
     any_told = np.logical_or.reduceat(told, first)
-    one = many.group_by(_CELL, maintain_order=True).agg(pl.col(_covariates(spec)).max())
+    one = many.group_by(_CELL, maintain_order=True).agg(_of_lines(name, spec) for name in _covariates(spec))
     return one.with_columns(pl.Series(_Y, np.where(any_told, total, np.nan)))
 
 
+def _of_lines(name: str, spec: DatasetSpec) -> pl.Expr:
+    """What several lines of a day say together: the largest value, or of goods on the shelf the least."""
+    is_share = spec.tells_available and name == spec.stockout_column
+    return pl.col(name).min() if is_share else pl.col(name).max()
+
+
 def _covariates(spec: DatasetSpec) -> list[str]:
-    return list(dict.fromkeys([*spec.keys, spec.time, *spec.static, *spec.known, *(past.name for past in spec.past)]))
+    told = (spec.stockout_column,) if spec.stockout_column else ()
+    past = (item.name for item in spec.past)
+    return list(dict.fromkeys([*spec.keys, spec.time, *spec.static, *spec.known, *past, *told]))
 
 
 def _last_told(

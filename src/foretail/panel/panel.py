@@ -15,7 +15,7 @@ from foretail.core.columns import UNIQUE_ID
 from foretail.core.frequency import Frequency
 from foretail.core.spec import DatasetSpec
 
-__all__ = ["Covariate", "Panel", "Revisions"]
+__all__ = ["Covariate", "Panel", "Revisions", "Withheld"]
 
 FloatMatrix = npt.NDArray[np.float64]
 Float32Matrix = npt.NDArray[np.float32]
@@ -57,6 +57,30 @@ class Revisions:
 
 
 @dataclass(frozen=True)
+class Withheld:
+    """Cells in which the goods ran out: ``y`` has no value there, for what was sold is less than the demand.
+
+    One entry per cell, by row and period; what was sold is a lower bound.
+    """
+
+    row: IntArray
+    period: IntArray  # absolute period index of the cell
+    sold: FloatMatrix  # [entries]; NaN where not even that was told
+    available: FloatMatrix  # [entries] share of the period in which the goods could be bought; NaN where not told
+
+    def where(self, mask: BoolMatrix) -> Withheld:
+        """The entries for which ``mask`` holds."""
+        return Withheld(self.row[mask], self.period[mask], self.sold[mask], self.available[mask])
+
+    def of_rows(self, index: IntArray, n_series: int) -> Withheld:
+        """The entries of some of ``n_series`` rows, which are numbered anew."""
+        position = np.full(n_series, -1, dtype=np.int64)
+        position[index] = np.arange(len(index))
+        kept = self.where(position[self.row] >= 0)
+        return replace(kept, row=position[kept.row])
+
+
+@dataclass(frozen=True)
 class Panel:
     """Validated sales of N series over T periods.
 
@@ -72,6 +96,7 @@ class Panel:
     past : covariates known only up to the last period.
     dataset_version : content hash of the snapshot; "" before it is taken.
     revisions : restated cells, so that an earlier cutoff sees what was known then.
+    withheld : cells whose sales are no demand because the goods ran out; None where the spec tells of none.
     """
 
     spec: DatasetSpec
@@ -83,6 +108,7 @@ class Panel:
     past: tuple[Covariate, ...] = ()
     dataset_version: str = ""
     revisions: Revisions | None = field(default=None, repr=False)
+    withheld: Withheld | None = field(default=None, repr=False)
 
     @property
     def n_series(self) -> int:
@@ -121,6 +147,17 @@ class Panel:
         return np.isfinite(self.y)
 
     @cached_property
+    def is_withheld(self) -> BoolMatrix:
+        """bool ``[N, T]``: the goods ran out, so that ``y`` has no value."""
+        if self.withheld is None:
+            return np.broadcast_to(np.False_, self.y.shape)
+        mask = np.zeros(self.y.shape, dtype=np.bool_)
+        row, column = self.withheld.row, self.withheld.period - self.start
+        inside = (column >= 0) & (column < self.n_periods)
+        mask[row[inside], column[inside]] = True
+        return mask
+
+    @cached_property
     def first(self) -> IntArray:
         """int ``[N]``: column of the first observation; T where there is none."""
         return np.where(self.observed.any(1), self.observed.argmax(1), self.n_periods).astype(np.int64)
@@ -151,6 +188,7 @@ class Panel:
         covariates reach ``h`` periods ahead (as far as they are held when None). Rows stay: series that had not begun
         have no observation.
         """
+        told = self.withheld
         reach = self.closed.shape[1] if h is None else min(n_periods + h, self.closed.shape[1])
         y = self.y[:, :n_periods]
         if self.revisions is not None:
@@ -161,6 +199,7 @@ class Panel:
             closed=self.closed[:, :reach],
             known=tuple(replace(item, values=item.values[:, :reach]) for item in self.known),
             past=tuple(replace(item, values=_published(item, n_periods)) for item in self.past),
+            withheld=None if told is None else told.where(told.period < self.start + n_periods),
         )
 
     def _as_told(self, y: FloatMatrix, n_periods: int) -> FloatMatrix:
@@ -178,7 +217,7 @@ class Panel:
     def select(self, rows: npt.NDArray[np.bool_] | IntArray) -> Panel:
         """The panel of some series only, in the order given."""
         index = np.flatnonzero(rows) if rows.dtype == np.bool_ else rows
-        revisions = self.revisions
+        revisions, told = self.revisions, self.withheld
         if revisions is not None:
             position = np.full(self.n_series, -1, dtype=np.int64)
             position[index] = np.arange(len(index))
@@ -194,6 +233,7 @@ class Panel:
             known=tuple(replace(item, values=item.values[index]) for item in self.known),
             past=tuple(replace(item, values=item.values[index]) for item in self.past),
             revisions=revisions,
+            withheld=None if told is None else told.of_rows(np.asarray(index, dtype=np.int64), self.n_series),
         )
 
 

@@ -100,10 +100,10 @@ def silence(panel: Panel) -> tuple[IntArray, FloatArray]:
 
     Returns
     -------
-    (silent, bound) : ``[N]``, open periods since the last sale; those without a row count as open. A series that never
-        sold is silent since its first row, and has the least bound.
+    (silent, bound) : ``[N]``, open periods since the last sale; those without a row count as open, those in
+        which the goods ran out do not. A series that never sold is silent since its first row, and has the least bound.
     """
-    is_open = ~panel.closed[:, : panel.n_periods]
+    is_open = ~(panel.closed[:, : panel.n_periods] | panel.is_withheld)
     is_sold = np.abs(open_sales(panel)) > 0
     least = _LEAST_SILENCE[panel.frequency.code[0]]
     clock = np.cumsum(is_open | is_sold, axis=1, dtype=np.int32)  # counts open periods

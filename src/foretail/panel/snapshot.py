@@ -17,7 +17,7 @@ import polars as pl
 
 from foretail.core.errors import DataError, Problem
 from foretail.core.spec import DatasetSpec
-from foretail.panel.panel import Covariate, Panel, Revisions
+from foretail.panel.panel import Covariate, Panel, Revisions, Withheld
 
 if TYPE_CHECKING:
     from foretail.panel.build import PanelBuild
@@ -26,12 +26,13 @@ __all__ = ["content_version", "load_panel", "read_panel", "save_snapshot", "writ
 
 _FORMAT = 1
 _VERSION_LENGTH = 16
-_HEAD, _SERIES, _HISTORY, _FUTURE, _REVISIONS = (
+_HEAD, _SERIES, _HISTORY, _FUTURE, _REVISIONS, _WITHHELD = (
     "panel.json",
     "series.parquet",
     "history.parquet",
     "future.parquet",
     "revisions.parquet",
+    "withheld.parquet",
 )
 
 
@@ -107,6 +108,7 @@ def write_panel(panel: Panel, folder: Path) -> None:
         "known": [_described(item) for item in panel.known],
         "past": [_described(item) for item in panel.past],
         "has_revisions": panel.revisions is not None,
+        **({} if panel.withheld is None else {"has_withheld": True}),
     }
     text = json.dumps(head, indent=2, sort_keys=True, default=str, ensure_ascii=False)
     (folder / _HEAD).write_text(text + "\n", encoding="utf-8")
@@ -122,6 +124,12 @@ def write_panel(panel: Panel, folder: Path) -> None:
         told = panel.revisions
         parts = {"row": told.row, "period": told.period, "known_at": told.known_at, "y": told.y}
         pl.DataFrame(parts).write_parquet(folder / _REVISIONS)
+    if panel.withheld is not None:
+        pl.DataFrame(_withheld_parts(panel.withheld)).write_parquet(folder / _WITHHELD)
+
+
+def _withheld_parts(withheld: Withheld) -> dict[str, npt.NDArray[Any]]:
+    return {name: getattr(withheld, name) for name in ("row", "period", "sold", "available")}
 
 
 def _described(item: Covariate) -> dict[str, Any]:
@@ -178,6 +186,7 @@ def _read(head: dict[str, Any], folder: Path) -> Panel:
         past=past,
         dataset_version=head["dataset_version"],
         revisions=_read_revisions(folder) if head["has_revisions"] else None,
+        withheld=_read_withheld(folder) if head.get("has_withheld") else None,
     )
 
 
@@ -194,6 +203,11 @@ def _read_revisions(folder: Path) -> Revisions:
     return Revisions(*(told[name].to_numpy(writable=True) for name in ("row", "period", "known_at", "y")))
 
 
+def _read_withheld(folder: Path) -> Withheld:
+    found = pl.read_parquet(folder / _WITHHELD)
+    return Withheld(*(found[name].to_numpy(writable=True) for name in ("row", "period", "sold", "available")))
+
+
 def content_version(panel: Panel) -> str:
     """Short hash of what a panel says: its meaning, series, cells and restatements, not the name of the dataset."""
     digest = hashlib.sha256()
@@ -204,6 +218,8 @@ def content_version(panel: Panel) -> str:
 
 def _content(panel: Panel) -> Iterator[bytes]:
     meaning = {key: value for key, value in panel.spec.to_dict().items() if key != "name"}
+    if meaning["stockout"] is None:
+        del meaning["stockout"]  # snapshots that were taken before the key was there keep their versions
     covariates = [_described(item) for item in (*panel.known, *panel.past)]
     head = [_FORMAT, meaning, panel.start, panel.y.shape, panel.n_future, covariates]
     yield json.dumps(head, sort_keys=True, default=str).encode()
@@ -214,6 +230,9 @@ def _content(panel: Panel) -> Iterator[bytes]:
     if panel.revisions is not None:
         told = panel.revisions
         for part in (told.row, told.period, told.known_at, told.y):
+            yield from _blocks(part[None, :])
+    if panel.withheld is not None:
+        for part in _withheld_parts(panel.withheld).values():
             yield from _blocks(part[None, :])
 
 

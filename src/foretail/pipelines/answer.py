@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import polars as pl
@@ -9,7 +10,7 @@ import polars as pl
 from foretail.forecasts.cold import Cold
 from foretail.forecasts.frame import forecast_frame
 from foretail.forecasts.policy import calibrated
-from foretail.models.contract import Forecaster
+from foretail.models.contract import Forecast, Forecaster
 from foretail.models.intervals import Conformal
 from foretail.panel.panel import Covariate, Panel
 
@@ -46,6 +47,7 @@ def answer(
     label: str,
     model_version: str,
     levels: tuple[float, ...],
+    reconciled: Callable[[Panel, Forecast], Forecast] | None = None,
 ) -> pl.DataFrame:
     """One row per requested series and date, in the house's own columns.
 
@@ -53,9 +55,12 @@ def answer(
     ----------
     wanted : the panel to forecast from and the rows to answer. label : the model's name in the rows.
     levels : quantile levels of the answer, a subset of those calibrated.
+    reconciled : makes the forecasts of the series agree with those of the levels above them.
     """
     panel = wanted.panel
-    forecast = calibrated(panel, model.predict(panel, panel.spec.horizon), intervals, levels)
+    point = model.predict(panel, panel.spec.horizon)
+    point = point if reconciled is None else reconciled(panel, point)
+    forecast = calibrated(panel, point, intervals, levels)
     return forecast_frame(
         panel,
         forecast,

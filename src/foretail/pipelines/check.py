@@ -7,6 +7,7 @@ from pathlib import Path
 from foretail.core.progress import Progress
 from foretail.core.settings import Settings
 from foretail.panel.build import build_panel
+from foretail.panel.hierarchy import check_hierarchy
 from foretail.panel.quality import QualityReport
 from foretail.pipelines.request import Request
 from foretail.sources.open import WAREHOUSE, open_table
@@ -21,16 +22,20 @@ def check_request(request: Request, settings: Settings, progress: Progress) -> Q
     Raises
     ------
     DataError : the table cannot be used as it is; every problem found is told.
+    UsageError : a level of the hierarchy that cannot be, see `foretail.panel.hierarchy.check_hierarchy`.
     """
     with progress.stage("read"):
         table = open_request(request, settings)
     with progress.stage("check"):
-        return build_panel(table, cutoff=request.cutoff, horizon=request.horizon).quality
+        build = build_panel(table, cutoff=request.cutoff, horizon=request.horizon)
+        check_hierarchy(build.series, build.panel.spec, build.quality)
+        return build.quality
 
 
 def open_request(request: Request, settings: Settings) -> Table:
     """Read the table of a request; what the request leaves open is guessed, and the guesses are in its notes."""
-    given = ("keys", "time", "target", "freq", "horizon", "known", "past", "static", "country", "name")
+    given = ("keys", "time", "target", "freq", "horizon", "known", "past", "static", "country", "stockout", "hierarchy",
+             "name")  # fmt: skip
     named = {key: getattr(request, key) for key in given}
     return open_table(
         request.table,

@@ -124,7 +124,7 @@ def _begin(folder: Path, identity: str, prepared: Prepared, name: str, nodes: No
         return
     shutil.rmtree(folder, ignore_errors=True)
     model = _model(prepared, name, settings.n_workers)
-    begin_job(folder, model, prepared.panel, prepared.h, nodes.world)
+    begin_job(folder, model, prepared.demand, prepared.h, nodes.world)
     (folder / _IDENTITY).write_text(json.dumps(identity), encoding="utf-8")
 
 

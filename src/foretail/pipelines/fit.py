@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import foretail
+from foretail.backtest.anomalies import anomalies, to_arrays
 from foretail.backtest.run import ENSEMBLE, NAIVE, Backtest
 from foretail.core.errors import PromotionRefused, RegistryError
 from foretail.core.settings import Settings
@@ -16,10 +17,12 @@ from foretail.features.asof import Plan
 from foretail.features.catalogue import catalogue
 from foretail.models.contract import Forecaster
 from foretail.models.families import make
+from foretail.pipelines.dependence import calibration_of
 from foretail.pipelines.prepare import Prepared
 from foretail.registry.bundle import Bundle, read_info, write_bundle
 from foretail.registry.gate import Contender
 from foretail.registry.info import BundleInfo, FamilyTree
+from foretail.registry.levels import Levels
 from foretail.registry.trace import Trace
 from foretail.registry.versions import Registry
 
@@ -54,7 +57,7 @@ def fit_chosen(prepared: Prepared, result: Backtest, settings: Settings) -> Fore
     """The chosen model on all of the history."""
     params = {"mixture": result.mixture} if result.chosen == ENSEMBLE else {}
     model = make(result.chosen, random_state=prepared.request.seed, n_threads=settings.n_workers, **params)
-    return model.fit(prepared.panel, prepared.h)
+    return model.fit(prepared.demand, prepared.h)
 
 
 def register(
@@ -65,16 +68,20 @@ def register(
     *,
     name: str = "",
     trace: Trace | None = None,
+    levels: Levels | None = None,
 ) -> Registered:
     """Write the bundle, log it, ask the gate; a registry that cannot be reached costs the version, not the run.
 
     Parameters
     ----------
     name : of the registered model; the dataset's by default. trace : the course of its training, logged with it.
+    levels : those above the series, if it has some.
     """
     name = name or model_name(prepared.panel.spec.name)
     folder = settings.home / "unlogged" / f"{name}-{secrets.token_hex(6)}"
-    write_bundle(folder, Bundle(_info(prepared, result, model), model, prepared.panel, result.intervals.to_arrays()))
+    calibration = calibration_of(prepared.panel, prepared.h, result)
+    calibration |= to_arrays(prepared.panel, anomalies(prepared.panel, result.frame))
+    write_bundle(folder, Bundle(_info(prepared, result, model), model, prepared.demand, calibration, levels))
     registry = Registry(settings)
     try:
         version = registry.log(folder, name, trace=trace)

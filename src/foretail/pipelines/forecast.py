@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import secrets
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,12 +15,16 @@ from foretail.core.columns import DS, STEP, UNIQUE_ID
 from foretail.core.errors import UsageError
 from foretail.core.progress import Progress
 from foretail.core.settings import Settings
+from foretail.features.demand import as_demanded
 from foretail.forecasts.frame import user_frame
 from foretail.forecasts.output import write_outputs
 from foretail.models.intervals import Conformal
 from foretail.panel.build import build_panel
 from foretail.panel.panel import Panel
 from foretail.pipelines.answer import Wanted, answer
+from foretail.pipelines.hierarchy import LevelsAsked, reconciler
+from foretail.pipelines.newer import newer_sales
+from foretail.pipelines.samples import SamplesAsked, Sampling
 from foretail.registry.bundle import Bundle, read_bundle
 from foretail.registry.versions import Registry
 from foretail.sources.files import read_frame
@@ -27,6 +33,8 @@ from foretail.warehouse.database import open_warehouse
 from foretail.warehouse.forecasts import write_forecasts
 
 __all__ = ["forecast_version", "open_version", "stored"]
+
+logger = logging.getLogger(__name__)
 
 
 def forecast_version(
@@ -38,6 +46,9 @@ def forecast_version(
     out: Path,
     settings: Settings,
     progress: Progress,
+    samples: SamplesAsked | None = None,
+    hierarchy: Sequence[str] = (),
+    tell: Callable[[str], object] | None = None,
 ) -> pl.DataFrame:
     """Forecast without fitting anything.
 
@@ -46,6 +57,9 @@ def forecast_version(
     model : ``name`` (its champion), ``name@alias``, ``name/version``, or the folder of a bundle.
     table : newer sales with the columns of the version's spec; None forecasts from those in the bundle.
     future : keys, dates and known covariates, with ``table``. horizon : steps, at most those it was fitted for.
+    samples : joint samples and their totals, written beside (`foretail.pipelines.samples`); none when None.
+    hierarchy : levels to sum to, written to ``levels.parquet`` and ``.csv``; those of the version when empty.
+    tell : takes each note.
 
     Returns
     -------
@@ -54,6 +68,8 @@ def forecast_version(
     """
     with progress.stage("load"):
         bundle, label, wanted = open_version(model, table=table, future=future, horizon=horizon, settings=settings)
+        levels = LevelsAsked(bundle.levels, bundle.calibration, wanted, hierarchy)
+        sampling = None if samples is None else Sampling.of(bundle, wanted, samples)
     with progress.stage("forecast"):
         frame = answer(
             wanted,
@@ -62,11 +78,16 @@ def forecast_version(
             label=bundle.info.model,
             model_version=label,
             levels=bundle.info.levels,
+            reconciled=reconciler(bundle.levels, bundle.panel),
         )
         shown = user_frame(frame, wanted.panel.spec, wanted.series)
         run_id = secrets.token_hex(8)
         write_forecasts(open_warehouse(settings.warehouse), frame, dataset=wanted.panel.spec.name, run_id=run_id)
-        write_outputs(out, {"forecasts.parquet": shown.write_parquet, "forecasts.csv": shown.write_csv})
+        sampled = {} if sampling is None else sampling.files(frame, shown)
+        sampled = {**sampled, **levels.files(frame, bundle.info.levels, bundle.info.levels)}
+        write_outputs(out, {"forecasts.parquet": shown.write_parquet, "forecasts.csv": shown.write_csv, **sampled})
+    for note in levels.notes:
+        (tell or logger.info)(note)
     return shown
 
 
@@ -76,7 +97,7 @@ def open_version(
     """The bundle of a version, the version's label, and what it is asked; see `forecast_version`."""
     folder, label = _locate(model, settings)
     bundle = read_bundle(folder)
-    return bundle, label, _wanted(bundle, table, future, horizon)
+    return bundle, label, _wanted(bundle, table, future, horizon, settings)
 
 
 def _locate(model: str, settings: Settings) -> tuple[Path, str]:
@@ -91,7 +112,9 @@ def _locate(model: str, settings: Settings) -> tuple[Path, str]:
     return registry.fetch(name, number), f"{name}/{number}"
 
 
-def _wanted(bundle: Bundle, table: str | None, future: str | None, horizon: int | None) -> Wanted:
+def _wanted(
+    bundle: Bundle, table: str | None, future: str | None, horizon: int | None, settings: Settings
+) -> Wanted:
     spec = bundle.info.spec
     h = horizon or spec.horizon
     if h > bundle.info.horizon:
@@ -104,8 +127,9 @@ def _wanted(bundle: Bundle, table: str | None, future: str | None, horizon: int 
         if future:
             raise UsageError("--future goes with --table.\n  where: --future\n  fix:   give the sales up to now too")
         return stored(replace(bundle.panel, spec=spec), h)
-    build = build_panel(Table(read_frame(table), spec, read_frame(future) if future else None), horizon=h)
-    return Wanted(build.panel, build.requested, build.cold, build.cold_known)
+    sales, ahead = newer_sales(table, settings)
+    build = build_panel(Table(sales, spec, read_frame(future) if future else ahead), horizon=h)
+    return Wanted(as_demanded(build.panel), build.requested, build.cold, build.cold_known)
 
 
 def stored(panel: Panel, h: int) -> Wanted:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cached_property
 from importlib.util import find_spec
 
 from foretail.backtest.run import ENSEMBLE, Backtest, Candidate, backtest
@@ -10,8 +11,10 @@ from foretail.core.errors import UsageError
 from foretail.core.progress import Progress
 from foretail.core.quantiles import check_quantiles
 from foretail.core.settings import Settings
+from foretail.features.demand import as_demanded
 from foretail.models.families import make
 from foretail.panel.build import PanelBuild, build_panel
+from foretail.panel.hierarchy import check_hierarchy
 from foretail.panel.panel import Panel
 from foretail.panel.quarantine import keep_quarantine, with_released
 from foretail.panel.snapshot import save_snapshot
@@ -58,6 +61,11 @@ class Prepared:
     def panel(self) -> Panel:
         return self.build.panel
 
+    @cached_property
+    def demand(self) -> Panel:
+        """The panel as a model sees it: the estimated demand in place of sales that are none."""
+        return as_demanded(self.panel)
+
     @property
     def h(self) -> int:
         return self.panel.spec.horizon
@@ -78,9 +86,10 @@ def prepare(request: Request, settings: Settings, progress: Progress) -> Prepare
         table = with_released(open_request(request, settings), settings.home)
     with progress.stage("check"):
         build = build_panel(table, cutoff=request.cutoff, horizon=request.horizon)
+        of_levels = check_hierarchy(build.series, build.panel.spec, build.quality)
         version = save_snapshot(build.panel, settings.home)
         build = replace(build, panel=replace(build.panel, dataset_version=version))
-        notes = [*table.notes]
+        notes = [*table.notes, *of_levels]
         if build.quarantine.height:
             keep_quarantine(build.quarantine, settings.home, build.panel.spec.name)
             notes.append(

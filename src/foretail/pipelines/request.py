@@ -21,8 +21,9 @@ class Request:
     ----------
     table : path or URL of a CSV, Parquet or spec file, or a layout name. data : folder of the layouts, or
         the URL of the warehouse.
-    keys, time, target, freq, horizon, known, past, static, country, name : see `foretail.core.spec.DatasetSpec`;
-        ``past`` may carry a publication delay (``cpi:4``); the country ``none`` switches its guess off.
+    keys, time, target, freq, horizon, known, past, static, country, stockout, hierarchy, name : see
+        `foretail.core.spec.DatasetSpec`; ``past`` may carry a publication delay (``cpi:4``); the country ``none``
+        switches its guess off.
     future : table of keys, dates and known covariates. spec : a spec file.
     cutoff : everything after it is forgotten, known covariates excepted.
     quantiles : levels of the forecast. models : families, or ``("auto",)``.
@@ -39,6 +40,8 @@ class Request:
     past: tuple[str, ...] = ()
     static: tuple[str, ...] = ()
     country: str | None = None
+    stockout: str | None = None
+    hierarchy: tuple[str, ...] = ()
     future: str | None = None
     spec: str | None = None
     cutoff: dt.date | None = None

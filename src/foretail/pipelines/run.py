@@ -13,22 +13,27 @@ from typing import Any
 
 import polars as pl
 
+from foretail.backtest.anomalies import anomalies
 from foretail.backtest.result import Leaderboard
 from foretail.backtest.run import NAIVE, Backtest
 from foretail.backtest.runner import OUT_OF_TIME
 from foretail.core.progress import Progress, Silent
-from foretail.core.quantiles import DEFAULT_QUANTILES, check_quantiles
+from foretail.core.quantiles import DEFAULT_QUANTILES, check_quantiles, quantile_column
 from foretail.core.settings import Settings
 from foretail.forecasts.frame import user_frame
 from foretail.forecasts.output import Writer, write_outputs
 from foretail.models.contract import Forecaster
 from foretail.panel.segments import segments
 from foretail.pipelines.answer import Wanted, answer
+from foretail.pipelines.demand import demand_files, demand_notes
+from foretail.pipelines.dependence import totals_coverage
 from foretail.pipelines.documents import json_writer
 from foretail.pipelines.fit import Registered, fit_chosen, register
+from foretail.pipelines.hierarchy import fit_levels, level_files, level_notes, level_summary, reconciler
 from foretail.pipelines.prepare import Prepared, backtest_prepared, prepare
 from foretail.pipelines.request import Request, command_of
 from foretail.pipelines.stages import StageLog
+from foretail.registry.levels import Levels
 from foretail.warehouse.database import open_warehouse
 from foretail.warehouse.forecasts import write_forecasts
 
@@ -67,6 +72,8 @@ def run(
     past: Sequence[str] = (),
     static: Sequence[str] = (),
     country: str | None = None,
+    stockout: str | None = None,
+    hierarchy: Sequence[str] = (),
     future: str | Path | None = None,
     spec: str | Path | None = None,
     cutoff: dt.date | str | None = None,
@@ -97,6 +104,8 @@ def run(
         past=tuple(past),
         static=tuple(static),
         country=country,
+        stockout=stockout,
+        hierarchy=tuple(hierarchy),
         future=str(future) if future else None,
         spec=str(spec) if spec else None,
         cutoff=dt.date.fromisoformat(cutoff) if isinstance(cutoff, str) else cutoff,
@@ -117,27 +126,31 @@ def run_request(request: Request, out: Path, settings: Settings, progress: Progr
     prepared = prepare(request, settings, log)
     warehouse = open_warehouse(settings.warehouse)  # before the long work: one that does not answer shows at once
     result = backtest_prepared(prepared, settings, log)
+    levels = fit_levels(prepared, result, settings, log)
     with log.stage("train"):
         model = fit_chosen(prepared, result, settings)
     with log.stage("register"):
-        registered = register(prepared, result, model, settings)
+        registered = register(prepared, result, model, settings, levels=levels)
     with log.stage("forecast"):
         build = prepared.build
-        wanted = Wanted(build.panel, build.requested, build.cold, build.cold_known)
+        wanted = Wanted(prepared.demand, build.requested, build.cold, build.cold_known)
         frame = answer(
             wanted,
             model,
             result.intervals,
             label=result.chosen,
             model_version=registered.version,
-            levels=request.quantiles,
+            levels=request.quantiles if levels is None else result.levels,
+            reconciled=reconciler(levels, prepared.demand),
         )
+        sums = level_files(levels, prepared, result, wanted, frame)
+        frame = frame.drop(map(quantile_column, set(result.levels) - set(request.quantiles)), strict=False)
         shown = user_frame(frame, prepared.panel.spec, wanted.series)
         write_forecasts(warehouse, frame, dataset=prepared.panel.spec.name, run_id=run_id)
-    summary = _summary(prepared, result, registered, frame, run_id, log)
+    summary = _summary(prepared, result, registered, frame, run_id, log, levels)
     with log.stage("report"):
         files = _files(prepared, result, model, frame, shown, summary)
-        write_outputs(out, files)
+        write_outputs(out, {**files, **sums})
     return RunResult(out, summary, result.leaderboard, shown, tuple(summary["notes"]))
 
 
@@ -149,6 +162,8 @@ def _files(
     shown: pl.DataFrame,
     summary: dict[str, Any],
 ) -> Mapping[str, Writer]:
+    outside = anomalies(prepared.panel, result.frame)
+
     def report(path: Path) -> None:
         from foretail.report.data import ReportData
         from foretail.report.page import write_report
@@ -161,11 +176,13 @@ def _files(
                 title=title,
                 spec=panel.spec,
                 panel=panel,
+                anomalies=outside,
                 quality=prepared.build.quality,
                 leaderboard=result.leaderboard,
                 backtest=result.frame,
                 forecasts=frame,
                 importance=tuple(model.importance()),
+                permuted=result.importance(prepared.panel),
                 summary=summary,
             ),
         )
@@ -175,13 +192,21 @@ def _files(
         "forecasts.csv": shown.write_csv,
         "leaderboard.json": json_writer(result.leaderboard.to_dict()),
         "backtest.parquet": result.frame.write_parquet,
+        "anomalies.parquet": user_frame(outside, prepared.panel.spec, prepared.panel.series).write_parquet,
         "report.html": report,
+        **demand_files(prepared.panel),
         "run.json": json_writer(summary),
     }
 
 
 def _summary(
-    prepared: Prepared, result: Backtest, registered: Registered, frame: pl.DataFrame, run_id: str, log: StageLog
+    prepared: Prepared,
+    result: Backtest,
+    registered: Registered,
+    frame: pl.DataFrame,
+    run_id: str,
+    log: StageLog,
+    levels: Levels | None,
 ) -> dict[str, Any]:
     panel = prepared.panel
     return {
@@ -202,8 +227,11 @@ def _summary(
         "n_fallbacks": frame.filter(pl.col("source") != "model").height,
         "seed": prepared.request.seed,
         "scores": next(row for row in result.leaderboard.to_dict()["rows"] if row["chosen"])["scores"],
+        "importance": dict(result.importance(panel)),
         "spec": panel.spec.to_dict(),
-        "notes": _notes(prepared, result, registered),
+        "hierarchy": level_summary(levels),
+        "totals": totals_coverage(panel, prepared.h, result).to_dict(),
+        "notes": [*_notes(prepared, result, registered), *level_notes(levels)],
         "command": command_of(prepared.request),
         "versions": {"python": platform.python_version(), **{name: installed_version(name) for name in _PACKAGES}},
         "stages": log.stages,  # filled as stages end, up to the moment it is written
@@ -212,7 +240,7 @@ def _summary(
 
 def _notes(prepared: Prepared, result: Backtest, registered: Registered) -> list[str]:
     late = [row.model for row in result.leaderboard.rows if OUT_OF_TIME in row.failures]
-    notes = [*prepared.notes]
+    notes = [*prepared.notes, *demand_notes(prepared.panel)]
     if late:
         notes.append(f"left out, since the time of --budget was up: {', '.join(late)}")
     return notes if registered.is_registered else [*notes, registered.decision]

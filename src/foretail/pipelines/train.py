@@ -10,6 +10,7 @@ from foretail.core.settings import Settings
 from foretail.forecasts.output import write_outputs
 from foretail.pipelines.documents import json_writer
 from foretail.pipelines.fit import fit_chosen, register, trained_summary
+from foretail.pipelines.hierarchy import fit_levels
 from foretail.pipelines.prepare import backtest_prepared, prepare
 from foretail.pipelines.request import Request
 
@@ -31,9 +32,10 @@ def train_request(request: Request, out: Path, settings: Settings, progress: Pro
     prepared = prepare(request, settings, progress)
     result = backtest_prepared(prepared, settings, progress)
     write_outputs(out, {"leaderboard.json": json_writer(result.leaderboard.to_dict())})
+    levels = fit_levels(prepared, result, settings, progress)
     with progress.stage("train"):
         model = fit_chosen(prepared, result, settings)
     with progress.stage("register"):
-        registered = register(prepared, result, model, settings)
+        registered = register(prepared, result, model, settings, levels=levels)
     told = trained_summary(prepared, result, registered)
     return {"model": result.chosen, "weights": result.weights, **told}

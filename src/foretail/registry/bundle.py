@@ -4,6 +4,7 @@ bundle.json    what it is (`foretail.registry.info.BundleInfo`), and the sha256 
 model/         family.json and whatever `Forecaster.save` wrote
 calibration/   arrays.npz: what turns point forecasts into intervals
 panel/         the sales it learned from, to forecast again without the original table
+levels/        models of the levels above the series, where it has some (`foretail.registry.levels`)
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from foretail.models.families import family_class
 from foretail.panel.panel import Panel
 from foretail.panel.snapshot import read_panel, write_panel
 from foretail.registry.info import BundleInfo
+from foretail.registry.levels import Levels, read_levels, write_levels
 
 __all__ = ["Bundle", "bundle_digest", "load_model", "read_bundle", "read_info", "save_model", "write_bundle"]
 
@@ -46,12 +48,14 @@ class Bundle:
     model : the fitted forecaster.
     panel : what it was fitted on.
     calibration : named arrays of the intervals; empty for a model that needs none.
+    levels : of the hierarchy; None for a version without one.
     """
 
     info: BundleInfo
     model: Forecaster
     panel: Panel
     calibration: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict)
+    levels: Levels | None = None
 
 
 def write_bundle(folder: Path, bundle: Bundle) -> None:
@@ -93,9 +97,10 @@ def read_bundle(folder: Path) -> Bundle:
     try:
         panel = read_panel(folder / "panel")
         calibration = _read_arrays(folder / "calibration")
+        levels = read_levels(folder / "levels", load_model)
     except (DataError, OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise _unloadable(folder, info.code_version, error) from error
-    return Bundle(info, model, panel, calibration)
+    return Bundle(info, model, panel, calibration, levels)
 
 
 def read_info(folder: Path) -> BundleInfo:
@@ -148,6 +153,8 @@ def _write(folder: Path, bundle: Bundle) -> None:
     np.savez(folder / "calibration" / "arrays.npz", allow_pickle=False, **dict(bundle.calibration))
     (folder / "panel").mkdir()
     write_panel(bundle.panel, folder / "panel")
+    if bundle.levels is not None:
+        write_levels(folder / "levels", bundle.levels, save_model)
     files = {path.relative_to(folder).as_posix(): _sha256(path) for path in sorted(folder.rglob("*")) if path.is_file()}
     description = {"format": FORMAT, "info": bundle.info.to_dict(), "files": files}
     text = json.dumps(description, indent=1, allow_nan=False, ensure_ascii=False)

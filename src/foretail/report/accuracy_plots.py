@@ -17,6 +17,7 @@ __all__ = [
     "calibration_figure",
     "demand_figure",
     "importance_figure",
+    "permuted_figure",
     "segment_figure",
     "step_figure",
     "windows_figure",
@@ -180,6 +181,29 @@ def importance_figure(importance: tuple[tuple[str, float], ...], n: int = 15) ->
     plain: dict[str, Any] = {"yaxis_showgrid": False, "yaxis_zeroline": False, "bargap": 0.3}
     reach = [0, 1.15 * max([*shares, 1e-9])]
     return figure([bars], height=60 + 26 * len(shown), xaxis_tickformat=".0%", xaxis_range=reach, **ticks, **plain)
+
+
+def permuted_figure(permuted: tuple[tuple[str, float], ...], n: int = 15) -> go.Figure:
+    """Bars of the rise of WAPE when a column is shuffled, of the n columns where it is largest."""
+    shown = permuted[:n][::-1]
+    names = [label(_short(name)) for name, _ in shown]
+    rises = [rise for _, rise in shown]
+    bars = go.Bar(
+        x=rounded(rises),
+        y=list(range(len(shown))),
+        orientation="h",
+        marker={"color": FORECAST},
+        text=[f"{100 * rise:+.2f}" for rise in rises],
+        textposition="outside",
+        cliponaxis=False,
+        customdata=names,
+        hovertemplate="%{customdata}<extra></extra>",
+    )
+    ticks: dict[str, Any] = {"yaxis_tickvals": list(range(len(shown))), "yaxis_ticktext": names}
+    plain: dict[str, Any] = {"yaxis_showgrid": False, "yaxis_zeroline": False, "bargap": 0.3}
+    low, high = min([*rises, 0.0]), max([*rises, 1e-4])
+    reach = [low - 0.15 * (high - low) if low < 0 else 0, high + 0.15 * (high - low)]
+    return figure([bars], height=60 + 26 * len(shown), xaxis_tickformat=".1%", xaxis_range=reach, **ticks, **plain)
 
 
 def _model_trace(row: LeaderboardRow) -> go.Scatter:

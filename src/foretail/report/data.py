@@ -31,7 +31,9 @@ class ReportData:
     backtest : the chosen model on the outer windows: ``unique_id, ds, cutoff, step, y, y_hat`` and quantile columns;
         may be empty, and a point forecast has no quantile columns. A row whose ``y`` is null or NaN is not scored.
     forecasts : ``unique_id, ds, cutoff, step, y_hat``, quantile columns, ``model, model_version, source``.
+    anomalies : days outside their interval (`foretail.backtest.anomalies.anomalies`); None where nobody looked.
     importance : (feature, share 0-1), largest first; empty where the model has nothing to say.
+    permuted : (column, by how much WAPE of the newest window rises when it is shuffled), largest first; may be empty.
     summary : what run.json holds. Read when there: ``verdict`` (one sentence), ``command`` (how to run it again),
         ``seed``, ``dataset_version``, ``model_version``, ``versions`` ({package: version}) and ``stages``
         ({stage: {"seconds": s, "peak_mb": MiB}}).
@@ -44,7 +46,9 @@ class ReportData:
     leaderboard: Leaderboard
     backtest: pl.DataFrame
     forecasts: pl.DataFrame
+    anomalies: pl.DataFrame | None = field(default=None, kw_only=True)
     importance: tuple[tuple[str, float], ...] = ()
+    permuted: tuple[tuple[str, float], ...] = field(default=(), kw_only=True)
     summary: dict[str, Any] = field(default_factory=dict)
 
     @property

@@ -2,19 +2,12 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
-import os
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import plotly.graph_objects as go
 import polars as pl
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
-from plotly.offline import get_plotlyjs
 
 from foretail.report import tables
 from foretail.report.accuracy import calibration, score, scored_rows, total_errors
@@ -22,16 +15,21 @@ from foretail.report.accuracy_plots import (
     calibration_figure,
     demand_figure,
     importance_figure,
+    permuted_figure,
     segment_figure,
     step_figure,
     windows_figure,
 )
+from foretail.report.anomalies import anomaly_figures, anomaly_tables
 from foretail.report.browser import Selection, payload, select_series
 from foretail.report.data import ReportData
 from foretail.report.data_plots import calendar_figure, observed_figure
 from foretail.report.forecast_plots import Lines, lines_figure, total_figure, window_figure
+from foretail.report.levels import level_figures, level_tables, level_words
 from foretail.report.segments import CLASSES, segments
+from foretail.report.standalone import as_json, figures_json, render_page, write_page
 from foretail.report.story import write_story
+from foretail.report.totals import totals_words
 from foretail.report.wording import percent
 
 __all__ = ["render_report", "write_report"]
@@ -47,26 +45,12 @@ def write_report(path: Path, data: ReportData) -> None:
     path : the HTML file; its folder exists.
     data : results of a run.
     """
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        unfinished.write_text(render_report(data), encoding="utf-8", newline="\n")
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)
+    write_page(path, render_report(data))
 
 
 def render_report(data: ReportData) -> str:
     """The report as one HTML document, the same for the same data."""
-    templates = _templates()
-    plotly, script = (_clean(text) for text in (get_plotlyjs(), _source(templates, "page.js.jinja")))
-    content = _content(data)
-    return templates.get_template("page.html.jinja").render(
-        **content,
-        style=Markup(_source(templates, "page.css.jinja")),  # noqa: S704  (a file of this package)
-        plotly=Markup(plotly),  # noqa: S704  (the library's own bundle)
-        script=Markup(script),  # noqa: S704  (a file of this package)
-        policy=_policy(plotly, script),
-    )
+    return render_page("page", _content(data))
 
 
 def _content(data: ReportData) -> dict[str, Any]:
@@ -86,6 +70,8 @@ def _content(data: ReportData) -> dict[str, Any]:
         **_accuracy_figures(data, by_step, by_segment, covered, noun),
         **({"demand": demand_figure(by_demand)} if by_demand["wape"].is_not_null().any() else {}),
         **_small_figures(data, selection),
+        **anomaly_figures(data.anomalies),
+        **level_figures(data.summary),
     }
     return {
         "data": data,
@@ -107,12 +93,16 @@ def _content(data: ReportData) -> dict[str, Any]:
             "fallbacks": tables.fallback_table(data.forecasts),
             "failures": tables.failure_table(data),
             "stages": tables.stage_table(data.summary),
+            **anomaly_tables(data.anomalies),
+            **level_tables(data.summary),
         },
+        "level_words": level_words(data.summary),
+        "totals_words": totals_words(data.summary),
         "provenance": _provenance(data),
         "versions": {str(name): str(text) for name, text in (data.summary.get("versions") or {}).items()},
         "command": _command(data),
-        "figures_json": _figures_json(figures),
-        "browser_json": _json(json.dumps(payload(data, selection, segment, by_series), separators=(",", ":"))),
+        "figures_json": figures_json(figures),
+        "browser_json": as_json(json.dumps(payload(data, selection, segment, by_series), separators=(",", ":"))),
     }
 
 
@@ -129,6 +119,8 @@ def _accuracy_figures(
         drawn["segments"] = segment_figure(by_segment)
     if covered.height:
         drawn["calibration"] = calibration_figure(covered, noun)
+    if data.permuted:
+        drawn["permuted"] = permuted_figure(data.permuted)
     if data.importance:
         drawn["importance"] = importance_figure(data.importance)
     return drawn
@@ -186,43 +178,3 @@ def _command(data: ReportData) -> str:
     seed = data.summary.get("seed")
     seeded = "" if seed is None else f" --seed {seed}"
     return f"foretail run TABLE --spec spec.toml --cutoff {data.panel.cutoff.isoformat()}{seeded}"
-
-
-def _figures_json(figures: Mapping[str, go.Figure]) -> Markup:
-    parts = ",".join(f"{json.dumps(name)}:{figure.to_json()}" for name, figure in figures.items())
-    return _json("{" + parts + "}")
-
-
-def _json(text: str) -> Markup:
-    """JSON that no HTML parser mistakes for markup: the letters that could end a script are written as escapes."""
-    for letter in "<>&\u2028\u2029":
-        text = text.replace(letter, f"\\u{ord(letter):04x}")
-    return Markup(text)  # noqa: S704  (escaped just above)
-
-
-def _policy(*scripts: str) -> str:
-    """A content security policy: only these scripts run, and nothing is fetched."""
-    digests = (base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts)
-    allowed = " ".join(f"'sha256-{digest}'" for digest in digests)
-    return f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; img-src data: blob:; base-uri 'none'"
-
-
-def _templates() -> Environment:
-    folder = Path(__file__).parent
-    return Environment(
-        loader=FileSystemLoader(folder),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-
-
-def _source(templates: Environment, name: str) -> str:
-    assert templates.loader is not None  # noqa: S101  (set in _templates)
-    return templates.loader.get_source(templates, name)[0]
-
-
-def _clean(script: str) -> str:
-    """A script whose text is the same before and after an HTML parser read it, so that its digest holds."""
-    return script.replace("\r\n", "\n").replace("\r", "\n").replace("</script", "<\\/script").replace("\0", "\\0")

@@ -135,7 +135,9 @@ def named_columns(values: Mapping[str, Any]) -> list[str]:
     single = [values[key] for key in ("time", "target", "open", "recorded") if values.get(key)]
     many = [name for key in ("keys", "static", "known") for name in values.get(key, ())]
     past = [_past_name(item) for item in values.get("past", ())]
-    return [*single, *many, *past]
+    stockout = values.get("stockout")
+    short = [stockout.removesuffix(":available")] if isinstance(stockout, str) else []
+    return [*single, *many, *past, *short]
 
 
 def _past_name(item: Any) -> str:

@@ -25,7 +25,7 @@ from foretail.core.spec import DatasetSpec, PastCovariate
 from foretail.sources.synthetic_config import PRESETS, SyntheticConfig
 from foretail.sources.table import Table
 
-__all__ = ["PRESETS", "SyntheticConfig", "SyntheticWorld", "generate", "synthetic_table"]
+__all__ = ["PRESETS", "OtherPlan", "SyntheticConfig", "SyntheticWorld", "generate", "other_plan", "synthetic_table"]
 
 Floats = npt.NDArray[np.float64]
 Bools = npt.NDArray[np.bool_]
@@ -101,6 +101,41 @@ def generate(config: SyntheticConfig) -> SyntheticWorld:
         pl.Series("open", np.broadcast_to(is_open, (n, t)).ravel()).cast(pl.Int64),
     )
     return _world(config, every.filter(pl.Series(active.ravel())), dates, rng)
+
+
+@dataclass(frozen=True)
+class OtherPlan:
+    """Mean demand of a world under another plan, every array ``[N, T + H]``.
+
+    Attributes
+    ----------
+    expected : mean demand. promo : bool. price : with the usual reduction on promotion.
+    """
+
+    expected: Floats
+    promo: Bools
+    price: Floats
+
+
+def other_plan(config: SyntheticConfig, promo: Bools | None = None, *, has_holidays: bool = True) -> OtherPlan:
+    """What the world would have been had its promotions been others, everything else equal.
+
+    Parameters
+    ----------
+    promo : bool ``[N, T + H]``, series by store, then product; None for those of the world itself.
+    has_holidays : whether its holidays move demand.
+    """
+    rng = np.random.default_rng(config.seed)  # draws in the order of `generate`
+    dates = _dates(config)
+    store = np.repeat(np.arange(config.stores), config.products)
+    product = np.tile(np.arange(config.products), config.stores)
+    own = _promotions(rng, len(store), len(dates), config)
+    promo = own if promo is None else promo
+    price = _prices(rng, promo, product)
+    _weather(rng, dates, config.stores)
+    holiday = _holidays(dates, config) & has_holidays
+    expected = _expected(rng, config, dates, store, product, holiday, promo, price) * _opening_days(dates, config)
+    return OtherPlan(expected, promo, price)
 
 
 def _dates(config: SyntheticConfig) -> Days:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
@@ -33,9 +34,8 @@ def panel():
     return Panel(spec, series, start, y, closed, (Covariate("promo", promo),))
 
 
-@pytest.fixture(scope="module")
-def bundle(tmp_path_factory):
-    sales = panel()
+def bundle_of(folder, sales):
+    """A version of Prophet on these sales."""
     scores = Scores(0.1, 0.0, 0.9, 0.8, 0.2, 0.8, 0.9, 0.1)
     info = BundleInfo(
         model="prophet",
@@ -50,9 +50,13 @@ def bundle(tmp_path_factory):
         levels=(0.1, 0.9),
         leaderboard=Leaderboard((LeaderboardRow("prophet", scores, 0.1, {}, chosen=True),), ()),
     )
-    folder = tmp_path_factory.mktemp("version") / "sales-1"
     write_bundle(folder, Bundle(info, make("prophet").fit(sales, H), sales, {}))
     return folder
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory):
+    return bundle_of(tmp_path_factory.mktemp("version") / "sales-1", panel())
 
 
 def test_a_promoted_day_in_words_and_numbers(foretail, bundle):
@@ -102,3 +106,16 @@ def test_what_cannot_be_explained_says_what_to_do(foretail, bundle, words, code,
     assert answer.exit_code == code
     assert told in answer.stderr
     assert "fix:" in answer.stderr
+
+
+def test_a_fallback_is_told_and_not_explained_away(foretail, tmp_path):
+    sales = panel()
+    y = sales.y.copy()
+    y[1, : T - 5] = np.nan  # five days old
+    folder = bundle_of(tmp_path / "sales-2", replace(sales, y=y))
+    answer = foretail("explain", folder, "--shop", 2, "--item", "a", "--json")
+    assert answer.exit_code == 0, answer.stderr
+    told = json.loads(answer.stdout)
+    assert told["source"] == "fallback:too short for prophet"
+    assert "no explanation, as too short for prophet made a fallback answer" in told["sentence"]
+    assert {name for name, part in told["parts"].items() if part} == {"fallback"}

@@ -113,7 +113,7 @@ def test_run_has_exactly_these_options():
     assert {option for item in run.params for option in item.opts} == {
         "table", "--keys", "--time", "--target", "--horizon", "--freq", "--known", "--future", "--past", "--static",
         "--spec", "--cutoff", "--quantiles", "--models", "--budget", "--seed", "--out", "--json", "--data", "--home",
-        "--workers", "--name", "--country", "--execution",
+        "--workers", "--name", "--country", "--execution", "--stockout", "--hierarchy",
     }  # fmt: skip
 
 

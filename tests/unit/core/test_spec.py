@@ -22,6 +22,7 @@ FULL = DatasetSpec(
     past=(PastCovariate("customers"), PastCovariate("cpi", 4)),
     open="open",
     recorded="written_at",
+    stockout="shelf:available",
     duplicates="last",
     gaps="missing",
     negatives="clip",
@@ -70,7 +71,7 @@ def test_past_covariates_may_be_written_short():
 
 def test_columns_are_in_reading_order():
     assert FULL.columns == (
-        "store", "item", "date", "units", "region", "promo", "open", "customers", "cpi", "written_at",
+        "store", "item", "date", "units", "region", "promo", "open", "customers", "cpi", "written_at", "shelf",
     )  # fmt: skip
 
 
@@ -136,6 +137,7 @@ NEEDED = {"keys": ["store"], "time": "t", "target": "y", "freq": "D", "horizon":
         ("horizon", 2.5),
         ("non_negative", "yes"),
         ("country", 49),
+        ("stockout", ["out"]),
         ("past", ["cpi:soon"]),
         ("past", [{"nme": "cpi"}]),
         ("past", 3),
@@ -150,3 +152,30 @@ def test_a_value_of_the_wrong_type_is_a_data_error_with_an_example(key, value):
     assert key in problem.what
     assert problem.where == "spec.toml"
     assert problem.fix.startswith("for example ")
+
+
+@pytest.mark.parametrize(("told", "column", "is_share"), [("out", "out", False), ("there:available", "there", True)])
+def test_a_stockout_is_a_flag_or_a_share(told, column, is_share):
+    spec = DatasetSpec(keys=(), time="t", target="y", freq="D", horizon=1, stockout=told)
+    assert (spec.stockout_column, spec.tells_available) == (column, is_share)
+    assert column in spec.columns
+
+
+@pytest.mark.parametrize("column", ["store", "t", "y", "size", "promo", "promo:available"])
+def test_a_stockout_is_known_afterwards_only(column):
+    with pytest.raises(UsageError, match=r"known only after the fact[\s\S]*where:[\s\S]*fix:"):
+        DatasetSpec(
+            keys=("store",),
+            time="t",
+            target="y",
+            freq="D",
+            horizon=1,
+            static=("size",),
+            known=("promo",),
+            stockout=column,
+        )
+
+
+def test_a_stockout_may_be_a_past_covariate_too():
+    past = (PastCovariate("out"),)
+    assert DatasetSpec(keys=(), time="t", target="y", freq="D", horizon=1, past=past, stockout="out").past == past

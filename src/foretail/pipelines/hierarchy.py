@@ -1,0 +1,315 @@
+"""Levels above the series: fitted and judged when a version is trained, heeded and summed whenever it forecasts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from foretail.backtest.levels import Judged, LevelWindow, judge_levels
+from foretail.backtest.run import ENSEMBLE, NAIVE, Backtest, Candidate, WindowResult, backtest
+from foretail.core.columns import UNIQUE_ID
+from foretail.core.progress import Progress
+from foretail.core.settings import Settings
+from foretail.forecasts.levels import levels_frame
+from foretail.forecasts.output import Writer
+from foretail.forecasts.policy import is_back
+from foretail.models.contract import Forecast, Forecaster
+from foretail.models.dependence import Dependence
+from foretail.models.families import make, parse
+from foretail.models.reconcile import BOTTOM_UP, TOP_DOWN, Covariance, reconcile
+from foretail.panel.aggregate import level_panel
+from foretail.panel.hierarchy import TOTAL, Hierarchy, hierarchy_of
+from foretail.panel.panel import Panel
+from foretail.panel.segments import segments
+from foretail.pipelines.answer import Wanted
+from foretail.pipelines.dependence import calibration_of
+from foretail.pipelines.prepare import Prepared
+from foretail.registry.levels import Levels
+
+__all__ = ["LevelsAsked", "fit_levels", "level_files", "level_notes", "level_summary", "reconciler"]
+
+BoolArray = npt.NDArray[np.bool_]
+
+Reconciler = Callable[[Panel, Forecast], Forecast]
+
+_BUDGET_SHARE = 0.2  # of the time budget, for the backtests of all levels
+_NOT_FOR_LEVELS = ("neural",)  # learns from many series; a level has few
+_INSTEAD = ("profile", "boosting")
+
+
+def fit_levels(prepared: Prepared, result: Backtest, settings: Settings, progress: Progress) -> Levels | None:
+    """Compare every level's own model with sums of the series, choose how they are reconciled, and fit what that needs.
+
+    The families are those of the chosen model, each level's own choice among them being made by its own backtest on
+    the same windows. None where no level is declared.
+
+    Parameters
+    ----------
+    result : the backtest of the series.
+    """
+    panel = prepared.demand
+    if not panel.spec.hierarchy:
+        return None
+    hierarchy = hierarchy_of(panel.series, panel.spec)
+    panels = {level.name: level_panel(panel, level) for level in hierarchy.levels}
+    with progress.stage("levels", len(panels) + 1) as stage:
+        found = {}
+        for name, item in panels.items():
+            found[name] = _level_backtest(prepared, item, result, settings, len(panels))
+            stage.advance(1)
+        windows = [
+            _window(panel, prepared.h, i, item, result.chosen, panels, found) for i, item in enumerate(result.results)
+        ]
+        judged = judge_levels(hierarchy, windows, non_negative=panel.spec.non_negative)
+        stage.advance(1)
+        return _kept(prepared, settings, judged, panels, found)
+
+
+def reconciler(levels: Levels | None, trained: Panel) -> Reconciler | None:
+    """What makes forecasts of a version's series heed its levels; None where nothing does.
+
+    The same version gives the same forecasts of its series, whatever levels are asked to be summed.
+
+    Parameters
+    ----------
+    trained : the panel that the version was fitted on.
+    """
+    if levels is None or levels.method == BOTTOM_UP:
+        return None
+    return lambda panel, point: _reconciled(levels, trained, panel, point)
+
+
+def level_notes(levels: Levels | None) -> tuple[str, ...]:
+    """What came of the levels when a version was trained."""
+    if levels is None:
+        return ()
+    if levels.method == BOTTOM_UP:
+        return ("levels are sums of the series' forecasts: no reconciliation helped in the backtest",)
+    before, after = (_mean_error(levels, name) for name in (BOTTOM_UP, levels.method))
+    return (
+        f"forecasts of the series heed those of the levels ({levels.method}): "
+        f"mean WAPE over levels {after:.4f}, {before:.4f} by sums of the series",
+    )
+
+
+def level_summary(levels: Levels | None) -> dict[str, Any] | None:
+    """What ``run.json`` tells of the levels; None without any."""
+    if levels is None:
+        return None
+    return {
+        "levels": list(levels.names),
+        "method": levels.method,
+        "families": dict(levels.families),
+        "accuracy": [dict(row) for row in levels.accuracy],
+    }
+
+
+def level_files(
+    levels: Levels | None, prepared: Prepared, result: Backtest, wanted: Wanted, frame: pl.DataFrame
+) -> Mapping[str, Writer]:
+    """The tables of the levels of a run; nothing without levels.
+
+    Parameters
+    ----------
+    frame : the forecast table in the house's columns, with all quantiles that were calibrated.
+    """
+    if levels is None:
+        return {}
+    asked = LevelsAsked(levels, calibration_of(prepared.panel, prepared.h, result), wanted)
+    return asked.files(frame, prepared.request.quantiles, result.levels)
+
+
+class LevelsAsked:
+    """The levels that a forecast is summed to.
+
+    Parameters
+    ----------
+    levels : of the version. calibration : of its intervals and joint samples. wanted : what is forecast.
+    names : levels asked for; those that the version was trained with when None.
+
+    Attributes
+    ----------
+    notes : what the reader of the table should know.
+
+    Raises
+    ------
+    UsageError, DataError : no hierarchy (`foretail.panel.hierarchy.hierarchy_of`), or a version without joint samples.
+    """
+
+    def __init__(
+        self,
+        levels: Levels | None,
+        calibration: Mapping[str, npt.NDArray[Any]],
+        wanted: Wanted,
+        names: Sequence[str] | None = None,
+    ):
+        self._levels, self._wanted = levels, wanted
+        self._names = tuple(names or (levels.names if levels else ()))
+        self.notes: tuple[str, ...] = ()
+        if self._names:
+            hierarchy_of(wanted.series, wanted.panel.spec, self._names, distinct=bool(names))
+            # a version with levels whose backtest was too short to say how errors go together takes them as unrelated
+            alone = Dependence.independent().to_arrays() if levels else {}
+            self._dependence = Dependence.from_arrays({**alone, **calibration})
+            self.notes = _untrained(self._names, levels)
+
+    def files(self, frame: pl.DataFrame, levels: Sequence[float], sampled: Sequence[float]) -> Mapping[str, Writer]:
+        """``levels.parquet`` and ``levels.csv``; none where no level, or nothing at all, is asked for.
+
+        Parameters
+        ----------
+        frame : the forecast table in the house's columns, with the quantiles ``sampled``.
+        levels : quantile levels to answer.
+        """
+        if not self._names or frame.is_empty():
+            return {}
+        table = levels_frame(
+            frame,
+            self._wanted.series,
+            self._wanted.panel.spec,
+            names=self._names,
+            levels=levels,
+            sampled=sampled,
+            dependence=self._dependence,
+            method=self._levels.method if self._levels else BOTTOM_UP,
+        )
+        return {"levels.parquet": table.write_parquet, "levels.csv": table.write_csv}
+
+
+def _untrained(names: tuple[str, ...], levels: Levels | None) -> tuple[str, ...]:
+    """That levels were asked for which the version does not heed."""
+    if levels is None:
+        return ("this version was trained without levels: they are sums of the series' forecasts (bottom-up)",)
+    if set(names) - {TOTAL} == set(levels.names) - {TOTAL}:
+        return ()
+    return (
+        f"this version was trained with the levels {', '.join(levels.names)}: those asked for are sums of its "
+        "forecasts of the series",
+    )
+
+
+def _level_backtest(prepared: Prepared, panel: Panel, result: Backtest, settings: Settings, n_levels: int) -> Backtest:
+    """The families of the chosen model compared on a level's own panel."""
+    members = [name for name in result.weights if parse(name)[0] not in _NOT_FOR_LEVELS] or list(_INSTEAD)
+    budget = prepared.request.budget_s
+    return backtest(
+        panel,
+        prepared.h,
+        [Candidate(name) for name in dict.fromkeys([NAIVE, *members])],
+        levels=prepared.request.quantiles,
+        seed=prepared.request.seed,
+        n_workers=settings.n_workers,
+        budget_s=None if budget is None else _BUDGET_SHARE * budget / n_levels,
+    )
+
+
+def _window(
+    panel: Panel,
+    h: int,
+    position: int,
+    result: WindowResult,
+    chosen: str,
+    panels: Mapping[str, Panel],
+    found: Mapping[str, Backtest],
+) -> LevelWindow:
+    window = result.window
+    past = panel.as_of(window.n_periods, h)
+    idle = _idle(past)
+    columns = slice(window.n_periods, window.n_periods + window.h)
+    levels = [item.results[position].forecasts[item.chosen] for item in found.values()]
+    return LevelWindow(
+        window.role,
+        totals=np.concatenate([item.y[:, columns] for item in panels.values()]),
+        y=result.y,
+        groups=np.nan_to_num(np.concatenate(levels)),
+        series=np.where(idle[:, None], 0.0, np.nan_to_num(result.forecasts[chosen])),
+        fixed=result.closed | idle[:, None],
+    )
+
+
+def _idle(panel: Panel) -> BoolArray:
+    """bool ``[N]``: series that are answered with 0: ended, or not begun."""
+    begun = panel.observed.any(1)
+    return ~begun | (segments(panel).of("ended") & ~is_back(panel))
+
+
+def _kept(
+    prepared: Prepared,
+    settings: Settings,
+    judged: Judged,
+    panels: Mapping[str, Panel],
+    found: Mapping[str, Backtest],
+) -> Levels:
+    """What the version keeps: models only of levels that the method asks."""
+    names = {BOTTOM_UP: (), TOP_DOWN: (TOTAL,)}.get(judged.method, tuple(panels))
+    return Levels(
+        names=tuple(prepared.panel.spec.hierarchy),
+        method=judged.method,
+        families={name: item.chosen for name, item in found.items()},
+        models={name: _fitted(found[name], panels[name], prepared, settings) for name in names},
+        covariance=judged.covariance,
+        accuracy=judged.accuracy,
+    )
+
+
+def _fitted(found: Backtest, panel: Panel, prepared: Prepared, settings: Settings) -> Forecaster:
+    params = {"mixture": found.mixture} if found.chosen == ENSEMBLE else {}
+    model = make(found.chosen, random_state=prepared.request.seed, n_threads=settings.n_workers, **params)
+    return model.fit(panel, prepared.h)
+
+
+def _reconciled(levels: Levels, trained: Panel, panel: Panel, point: Forecast) -> Forecast:
+    """A forecast of the series of a panel that heeds the version's own forecasts of its levels."""
+    hierarchy = hierarchy_of(panel.series, panel.spec, levels.names)
+    h = point.y_hat.shape[1]
+    groups = np.zeros((hierarchy.n_groups, h))
+    for level, part in zip(hierarchy.levels, hierarchy.parts, strict=True):
+        if level.name in levels.models:
+            groups[part] = levels.models[level.name].predict(level_panel(panel, level), h).y_hat
+    y_hat = reconcile(
+        hierarchy,
+        groups,
+        point.y_hat,
+        levels.method,
+        _placed(levels, trained, panel, hierarchy),
+        fixed=_fixed(panel, h),
+        non_negative=panel.spec.non_negative,
+    )
+    return replace(point, y_hat=y_hat)
+
+
+def _fixed(panel: Panel, h: int) -> BoolArray:
+    """bool ``[N, h]``: cells whose answer is 0 whatever a model says."""
+    fixed = np.repeat(_idle(panel)[:, None], h, axis=1)
+    ahead = panel.closed[:, panel.n_periods : panel.n_periods + h]
+    fixed[:, : ahead.shape[1]] |= ahead
+    return fixed
+
+
+def _placed(levels: Levels, trained: Panel, panel: Panel, hierarchy: Hierarchy) -> Covariance | None:
+    """The covariance for the groups and series of a panel, which may be others than those of the training."""
+    if levels.covariance is None or panel.series.equals(trained.series):
+        return levels.covariance
+    before = hierarchy_of(trained.series, trained.spec, levels.names)
+    old = pl.DataFrame(_labels(before, trained)).with_row_index("place")
+    joined = pl.DataFrame(_labels(hierarchy, panel)).join(
+        old, on=["level", UNIQUE_ID], how="left", maintain_order="left"
+    )
+    return levels.covariance.placed(joined["place"].cast(pl.Int64).fill_null(-1).to_numpy())
+
+
+def _labels(hierarchy: Hierarchy, panel: Panel) -> dict[str, list[str]]:
+    """Level and name of every group, then of every series."""
+    groups = [(level.name, name) for level in hierarchy.levels for name in level.groups[UNIQUE_ID].to_list()]
+    every = [*groups, *(("", name) for name in panel.unique_ids)]
+    return {"level": [level for level, _ in every], UNIQUE_ID: [name for _, name in every]}
+
+
+def _mean_error(levels: Levels, method: str) -> float:
+    told = [row[method] for row in levels.accuracy if row[method] is not None]
+    return float(np.mean(told)) if told else float("nan")
