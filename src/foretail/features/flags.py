@@ -22,7 +22,7 @@ FloatArray = npt.NDArray[np.float64]
 Float32Array = npt.NDArray[np.float32]
 IntArray = npt.NDArray[np.int64]
 
-_DATES = 0.5  # dates that no effect at all counts for: what one date brought may have been its own luck
+_DATES = 0.25  # dates that no effect at all counts for: what one date brought may have been its own luck
 _LEAST_NOISE = 1e-9
 
 

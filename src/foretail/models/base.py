@@ -17,7 +17,8 @@ IntArray = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
 
 _RIDGE = 1e-3  # of the total weight: only enough to settle collinear regressors
-_RARE = 0.1  # a regressor that is 0 in nine rows of ten speaks of few dates
+_EFFECT = "effect_"  # regressors that say what a flag added before
+_BELIEVED_ROWS = 300  # with the flag, that this weighs as much as
 _ROUNDS = 12  # the weights no longer move after about ten
 _NEAR = 0.02  # errors below this (2 % in logs) count alike, so that no row gets an infinite weight
 _MAX_ROWS = 300_000  # more rows change the third digit of a weight and cost seconds
@@ -93,8 +94,9 @@ def fit_base(rows: Rows, weight: FloatArray, seed: int) -> LinearBase:
         keep = np.sort(np.random.default_rng(seed).choice(len(keep), _MAX_ROWS, replace=False))
     design, has_year = _design(rows, names, keep)
     target, weight = rows.target[keep], weight[keep]
-    small = _ridge(design)
-    common = _least_absolute(design, target, weight, small * weight.sum(), np.zeros(design.shape[1]))
+    believed = np.array([0.0, *(float(name.startswith(_EFFECT)) for name in names)])
+    small = _ridge(design, believed)
+    common = _least_absolute(design, target, weight, small * weight.sum(), believed)
     drawn = _BORROWED_ROWS * weight.mean() * np.maximum((design**2).mean(0), _RIDGE)
     sets = [
         _least_absolute(design[part], target[part], weight[part], drawn + small * weight[part].sum(), common)
@@ -104,10 +106,14 @@ def fit_base(rows: Rows, weight: FloatArray, seed: int) -> LinearBase:
     return LinearBase(names, with_year, without_year, _seen(rows, keep) if _SEASON in names else 0.0)
 
 
-def _ridge(design: FloatArray) -> FloatArray:
-    """Strength of the draw to 0 by regressor: less for one that few rows have, which says as much where it speaks."""
-    share = np.count_nonzero(design, axis=0) / max(len(design), 1)
-    small: FloatArray = _RIDGE * np.where(share < _RARE, share, 1.0)
+def _ridge(design: FloatArray, believed: FloatArray) -> FloatArray:
+    """Strength of the draw to the prior, as a share of the total weight.
+
+    A flag of few dates rests on few rows: what it added before is believed as it is until many rows say otherwise.
+    """
+    n_told = np.count_nonzero(design, axis=0)
+    size = (design**2).sum(axis=0) / np.maximum(n_told, 1)
+    small: FloatArray = np.where(believed > 0, _BELIEVED_ROWS * np.maximum(size, _RIDGE) / len(design), _RIDGE)
     small[0] = 0.0
     return small
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -51,8 +52,7 @@ def bundle(tmp_path_factory):
 
 
 def write(text):
-    with open("plan.csv", "w", encoding="utf-8") as file:
-        file.write(text)
+    Path("plan.csv").write_text(text, encoding="utf-8")
     return "plan.csv"
 
 

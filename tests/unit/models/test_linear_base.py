@@ -86,3 +86,18 @@ def test_a_base_survives_json() -> None:
     x, target = data(100)
     base = fit_base(rows_of(x, target), np.ones(100), 0)
     assert LinearBase.from_dict(json.loads(json.dumps(base.to_dict()))) == base
+
+
+@pytest.mark.parametrize(("n_flagged", "low", "high"), [(15, 0.8, 1.0), (8000, 0.15, 0.35)])
+def test_what_a_flag_added_before_is_believed_until_many_rows_say_otherwise(
+    n_flagged: int, low: float, high: float
+) -> None:
+    """Rows with the flag say that a fifth of it comes again."""
+    rng = np.random.default_rng(2)
+    x = np.column_stack([rng.normal(0, 1, 20_000), rng.normal(0, 1, 20_000), np.zeros(20_000)])
+    x[:n_flagged, 2] = rng.uniform(0.3, 0.6, n_flagged)
+    target = 0.3 * x[:, 0] + 0.6 * x[:, 1] + 0.2 * x[:, 2] + rng.normal(0, 0.2, 20_000)
+    rows = rows_of(x, target, ("aligned", "recent_7", "effect_fair"))
+    base = fit_base(rows, np.ones(20_000), 0)
+    assert low <= base.with_year[3] <= high
+    np.testing.assert_allclose(base.with_year[1:3], [0.3, 0.6], atol=0.02)
