@@ -112,9 +112,7 @@ def _locate(model: str, settings: Settings) -> tuple[Path, str]:
     return registry.fetch(name, number), f"{name}/{number}"
 
 
-def _wanted(
-    bundle: Bundle, table: str | None, future: str | None, horizon: int | None, settings: Settings
-) -> Wanted:
+def _wanted(bundle: Bundle, table: str | None, future: str | None, horizon: int | None, settings: Settings) -> Wanted:
     spec = bundle.info.spec
     h = horizon or spec.horizon
     if h > bundle.info.horizon:
