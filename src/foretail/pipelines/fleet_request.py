@@ -23,7 +23,6 @@ __all__ = ["FleetRequest", "FleetResult", "SeriesVersion", "named_series", "wind
 
 _LAST = re.compile(r"(?P<days>\d+)d")
 _YEARLY: dict[str, Any] = {"yearly_seasonality": True, "yearly_from_days": 0}
-_TEXTS = ("keys", "known", "past", "static", "quantiles", "models")  # tuples, which JSON holds as lists
 
 
 @dataclass(frozen=True)
@@ -93,8 +92,7 @@ class FleetRequest:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> FleetRequest:
         """Read what ``to_dict`` wrote."""
-        told = dict(values["request"])
-        told |= {key: tuple(told[key]) for key in _TEXTS}
+        told = {key: tuple(value) if isinstance(value, list) else value for key, value in values["request"].items()}
         data = told["data"]
         told |= {
             "cutoff": dt.date.fromisoformat(told["cutoff"]) if told["cutoff"] else None,

@@ -122,8 +122,8 @@ def test_verbs_stand_in_reading_order(foretail):
     assert result.exit_code == 0
     assert result.stderr == ""
     listed = [line.split()[0] for line in result.stdout.split("Commands:")[1].splitlines() if line.strip()]
-    assert listed[:16] == [
-        "run", "init", "check", "backtest", "tune", "train", "forecast", "explain", "leaderboard",
+    assert listed[:17] == [
+        "run", "init", "check", "backtest", "tune", "train", "forecast", "explain", "anomalies", "leaderboard",
         "models", "features", "fleet", "warehouse", "stream", "serve", "doctor",
     ]  # fmt: skip
     assert "..." not in result.stdout.split("Commands:")[1]
