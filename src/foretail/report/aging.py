@@ -64,7 +64,7 @@ def age_figure(found: Aging) -> go.Figure:
         height=320,
         x_title=f"{found.noun}s since the fit",
         y_title="error against a fresh fit",
-        yaxis_tickformat="+.0%",
+        yaxis_tickformat="+.1%",
         hovermode="x unified",
         shapes=[zero],
     )

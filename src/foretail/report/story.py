@@ -98,9 +98,10 @@ def _lead(data: ReportData, total: float | None) -> str:
     first, last = data.forecasts["ds"].min(), data.forecasts["ds"].max()
     assert isinstance(first, dt.date) and isinstance(last, dt.date)  # noqa: S101  (ds is a date column)
     span = long_date(first) if first == last else f"{long_date(first)} to {long_date(last)}"
+    what = f"of {data.spec.target}" if data.spec.unit else data.spec.target
     return (
         f"{plural(data.h, data.spec.frequency.noun)} ahead for {plural(n_series, 'series')}, {span}: "
-        f"{amount(total, data.spec.unit)} {data.spec.target} expected in all."
+        f"{amount(total, data.spec.unit)} {what} expected in all."
     )
 
 
