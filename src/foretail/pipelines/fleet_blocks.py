@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +13,7 @@ import polars as pl
 
 from foretail.core.columns import UNIQUE_ID
 from foretail.panel.build import PanelBuild, build_panel
-from foretail.panel.panel import Covariate, Panel, Revisions, Withheld
+from foretail.panel.panel import Covariate, Panel
 from foretail.panel.quality import Finding
 from foretail.sources.table import Table
 
@@ -100,8 +101,8 @@ def _joined(panels: Sequence[Panel]) -> Panel:
         y=y,
         closed=closed,
         known=known,
-        revisions=_revisions(panels),
-        withheld=_withheld(panels),
+        revisions=_gathered(panels, "revisions"),
+        withheld=_gathered(panels, "withheld"),
     )
 
 
@@ -131,30 +132,18 @@ def _wide(values: npt.NDArray[np.generic], before: int, width: int, fill: object
     return np.pad(values, ((0, 0), (before, after)), constant_values=fill)  # type: ignore[call-overload,no-any-return]
 
 
-def _revisions(panels: Sequence[Panel]) -> Revisions | None:
+def _gathered(panels: Sequence[Panel], name: str) -> Any:
+    """Revisions or withheld periods of all panels, their rows counted on; None where no panel has any."""
     told, first = [], 0
     for panel in panels:
-        if panel.revisions is not None:
-            told.append(replace(panel.revisions, row=panel.revisions.row + first))
+        item = getattr(panel, name)
+        if item is not None:
+            told.append(replace(item, row=item.row + first))
         first += panel.n_series
     if not told:
         return None
-    return Revisions(
-        *(np.concatenate([getattr(item, name) for item in told]) for name in ("row", "period", "known_at", "y"))
-    )
-
-
-def _withheld(panels: Sequence[Panel]) -> Withheld | None:
-    told, first = [], 0
-    for panel in panels:
-        if panel.withheld is not None:
-            told.append(replace(panel.withheld, row=panel.withheld.row + first))
-        first += panel.n_series
-    if not told:
-        return None
-    return Withheld(
-        *(np.concatenate([getattr(item, name) for item in told]) for name in ("row", "period", "sold", "available"))
-    )
+    columns = ([getattr(item, column.name) for item in told] for column in fields(told[0]))
+    return type(told[0])(*map(np.concatenate, columns))
 
 
 def _cold_known(builds: Sequence[PanelBuild], panel: Panel) -> tuple[Covariate, ...]:

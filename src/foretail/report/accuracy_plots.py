@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import plotly.graph_objects as go
@@ -166,21 +167,8 @@ def importance_figure(importance: tuple[tuple[str, float], ...], n: int = 15) ->
         shown.append((f"{len(importance) - n} others", rest))
     names = [label(_short(name)) for name, _ in reversed(shown)]
     shares = [share for _, share in reversed(shown)]
-    bars = go.Bar(
-        x=rounded(shares),
-        y=list(range(len(shown))),
-        orientation="h",
-        marker={"color": FORECAST},
-        text=[f"{share:.1%}" for share in shares],
-        textposition="outside",
-        cliponaxis=False,
-        customdata=names,
-        hovertemplate="%{customdata}<extra></extra>",
-    )
-    ticks: dict[str, Any] = {"yaxis_tickvals": list(range(len(shown))), "yaxis_ticktext": names}
-    plain: dict[str, Any] = {"yaxis_showgrid": False, "yaxis_zeroline": False, "bargap": 0.3}
     reach = [0, 1.15 * max([*shares, 1e-9])]
-    return figure([bars], height=60 + 26 * len(shown), xaxis_tickformat=".0%", xaxis_range=reach, **ticks, **plain)
+    return _bars(names, shares, [f"{share:.1%}" for share in shares], reach, ".0%")
 
 
 def permuted_figure(permuted: tuple[tuple[str, float], ...], n: int = 15) -> go.Figure:
@@ -188,22 +176,30 @@ def permuted_figure(permuted: tuple[tuple[str, float], ...], n: int = 15) -> go.
     shown = permuted[:n][::-1]
     names = [label(_short(name)) for name, _ in shown]
     rises = [rise for _, rise in shown]
+    low, high = min([*rises, 0.0]), max([*rises, 1e-4])
+    reach = [low - 0.15 * (high - low) if low < 0 else 0, high + 0.15 * (high - low)]
+    return _bars(names, rises, [f"{100 * rise:+.2f}" for rise in rises], reach, ".1%")
+
+
+def _bars(
+    names: Sequence[str], values: Sequence[float], texts: Sequence[str], reach: Sequence[float], ticks: str
+) -> go.Figure:
+    """Lying bars, the last name on top, each with its text; ``ticks`` is the format of the values."""
+    places = list(range(len(names)))
     bars = go.Bar(
-        x=rounded(rises),
-        y=list(range(len(shown))),
+        x=rounded(values),
+        y=places,
         orientation="h",
         marker={"color": FORECAST},
-        text=[f"{100 * rise:+.2f}" for rise in rises],
+        text=texts,
         textposition="outside",
         cliponaxis=False,
         customdata=names,
         hovertemplate="%{customdata}<extra></extra>",
     )
-    ticks: dict[str, Any] = {"yaxis_tickvals": list(range(len(shown))), "yaxis_ticktext": names}
-    plain: dict[str, Any] = {"yaxis_showgrid": False, "yaxis_zeroline": False, "bargap": 0.3}
-    low, high = min([*rises, 0.0]), max([*rises, 1e-4])
-    reach = [low - 0.15 * (high - low) if low < 0 else 0, high + 0.15 * (high - low)]
-    return figure([bars], height=60 + 26 * len(shown), xaxis_tickformat=".1%", xaxis_range=reach, **ticks, **plain)
+    axes: dict[str, Any] = {"yaxis_tickvals": places, "yaxis_ticktext": names, "yaxis_showgrid": False}
+    axes |= {"yaxis_zeroline": False, "bargap": 0.3, "xaxis_tickformat": ticks, "xaxis_range": reach}
+    return figure([bars], height=60 + 26 * len(names), **axes)
 
 
 def _model_trace(row: LeaderboardRow) -> go.Scatter:
