@@ -92,7 +92,9 @@ class FleetRequest:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> FleetRequest:
         """Read what ``to_dict`` wrote."""
-        told = {key: tuple(value) if isinstance(value, list) else value for key, value in values["request"].items()}
+        told: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in values["request"].items()
+        }
         data = told["data"]
         told |= {
             "cutoff": dt.date.fromisoformat(told["cutoff"]) if told["cutoff"] else None,
