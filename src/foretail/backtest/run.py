@@ -121,6 +121,11 @@ class Backtest:
         groups = mixture.groups([panel.unique_ids[row] for row in rows.tolist()])
         return importance_of(y, cut, lambda every: mixture.mixed(every, groups))
 
+    @property
+    def params(self) -> dict[str, Any]:
+        """What the chosen model has to be made with, beside what every family takes."""
+        return {"mixture": self.mixture} if self.chosen == ENSEMBLE else {}
+
     def alone(self, model: str, panel: Panel, h: int) -> Backtest:
         """The same backtest with another model as the chosen one, whatever it was worth: the gate decides on that.
 

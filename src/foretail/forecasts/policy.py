@@ -30,6 +30,7 @@ __all__ = [
     "SHORT",
     "calibrated",
     "is_back",
+    "is_ended",
     "policy_rows",
     "with_intervals",
     "with_policies",
@@ -90,7 +91,7 @@ def with_policies(panel: Panel, forecast: Forecast) -> Forecast:
     -------
     Forecast of the same shape; ``reasons`` name the policy of each series that has one.
     """
-    ended = segments(panel).of("ended") & ~is_back(panel)
+    ended = is_ended(panel)
     short = _is_short(panel) & ~ended
     return _none_sold(panel, _mixed(panel, forecast, np.flatnonzero(short)), np.flatnonzero(ended))
 
@@ -128,6 +129,11 @@ def _none_sold(panel: Panel, forecast: Forecast, rows: IntArray) -> Forecast:
 def _replaced(forecast: Forecast, values: FloatArray, reasons: dict[int, str]) -> Forecast:
     quantiles = None if forecast.quantiles is None else values[:, :, 1:]
     return replace(forecast, y_hat=values[:, :, 0], quantiles=quantiles, reasons={**forecast.reasons, **reasons})
+
+
+def is_ended(panel: Panel) -> BoolArray:
+    """bool ``[N]``: series that are answered with 0, since they ended and nothing says that they are back."""
+    return segments(panel).of("ended") & ~is_back(panel)
 
 
 def is_back(panel: Panel) -> BoolArray:

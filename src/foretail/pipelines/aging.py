@@ -6,7 +6,6 @@ from pathlib import Path
 
 from foretail.backtest.aging import Aging, aging, aging_windows
 from foretail.backtest.result import Leaderboard
-from foretail.backtest.run import ENSEMBLE
 from foretail.core.progress import Progress
 from foretail.core.settings import Settings
 from foretail.forecasts.output import write_outputs
@@ -42,7 +41,7 @@ def aging_request(
         prepared.panel,
         prepared.h,
         result.chosen,
-        {"mixture": result.mixture} if result.chosen == ENSEMBLE else {},
+        result.params,
         every=every,
         seed=request.seed,
         n_threads=settings.n_workers,

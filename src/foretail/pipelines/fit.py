@@ -5,8 +5,11 @@ from __future__ import annotations
 import re
 import secrets
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
+
+import numpy.typing as npt
 
 import foretail
 from foretail.backtest.anomalies import anomalies, to_arrays
@@ -17,6 +20,7 @@ from foretail.features.asof import Plan
 from foretail.features.catalogue import catalogue
 from foretail.models.contract import Forecaster
 from foretail.models.families import make
+from foretail.panel.panel import Panel
 from foretail.pipelines.dependence import calibration_of
 from foretail.pipelines.prepare import Prepared
 from foretail.registry.bundle import Bundle, read_info, write_bundle
@@ -53,11 +57,10 @@ class Registered:
         return self.version != _UNREGISTERED
 
 
-def fit_chosen(prepared: Prepared, result: Backtest, settings: Settings) -> Forecaster:
-    """The chosen model on all of the history."""
-    params = {"mixture": result.mixture} if result.chosen == ENSEMBLE else {}
-    model = make(result.chosen, random_state=prepared.request.seed, n_threads=settings.n_workers, **params)
-    return model.fit(prepared.demand, prepared.h)
+def fit_chosen(prepared: Prepared, result: Backtest, settings: Settings, panel: Panel | None = None) -> Forecaster:
+    """The model that a backtest chose, on all of the history of the series, or of another panel such as a level's."""
+    model = make(result.chosen, random_state=prepared.request.seed, n_threads=settings.n_workers, **result.params)
+    return model.fit(prepared.demand if panel is None else panel, prepared.h)
 
 
 def register(
@@ -69,19 +72,21 @@ def register(
     name: str = "",
     trace: Trace | None = None,
     levels: Levels | None = None,
+    calibration: Mapping[str, npt.NDArray[Any]] | None = None,
 ) -> Registered:
     """Write the bundle, log it, ask the gate; a registry that cannot be reached costs the version, not the run.
 
     Parameters
     ----------
     name : of the registered model; the dataset's by default. trace : the course of its training, logged with it.
-    levels : those above the series, if it has some.
+    levels : those above the series, if it has some. calibration : of `calibration_of`, where it is at hand already.
     """
     name = name or model_name(prepared.panel.spec.name)
     folder = settings.home / "unlogged" / f"{name}-{secrets.token_hex(6)}"
-    calibration = calibration_of(prepared.panel, prepared.h, result)
-    calibration |= to_arrays(prepared.panel, anomalies(prepared.panel, result.frame))
-    write_bundle(folder, Bundle(_info(prepared, result, model), model, prepared.demand, calibration, levels))
+    if calibration is None:
+        calibration = calibration_of(prepared.panel, prepared.h, result)
+    arrays = {**calibration, **to_arrays(prepared.panel, anomalies(prepared.panel, result.frame))}
+    write_bundle(folder, Bundle(_info(prepared, result, model), model, prepared.demand, arrays, levels))
     registry = Registry(settings)
     try:
         version = registry.log(folder, name, trace=trace)

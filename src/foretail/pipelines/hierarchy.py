@@ -11,23 +11,22 @@ import numpy.typing as npt
 import polars as pl
 
 from foretail.backtest.levels import Judged, LevelWindow, judge_levels
-from foretail.backtest.run import ENSEMBLE, NAIVE, Backtest, Candidate, WindowResult, backtest
+from foretail.backtest.run import NAIVE, Backtest, Candidate, WindowResult, backtest
 from foretail.core.columns import UNIQUE_ID
 from foretail.core.progress import Progress
 from foretail.core.settings import Settings
 from foretail.forecasts.levels import levels_frame
 from foretail.forecasts.output import Writer
-from foretail.forecasts.policy import is_back
-from foretail.models.contract import Forecast, Forecaster
+from foretail.forecasts.policy import is_ended
+from foretail.models.contract import Forecast
 from foretail.models.dependence import Dependence
-from foretail.models.families import make, parse
+from foretail.models.families import parse
 from foretail.models.reconcile import BOTTOM_UP, TOP_DOWN, Covariance, reconcile
 from foretail.panel.aggregate import level_panel
 from foretail.panel.hierarchy import TOTAL, Hierarchy, hierarchy_of
 from foretail.panel.panel import Panel
-from foretail.panel.segments import segments
 from foretail.pipelines.answer import Wanted
-from foretail.pipelines.dependence import calibration_of
+from foretail.pipelines.fit import fit_chosen
 from foretail.pipelines.prepare import Prepared
 from foretail.registry.levels import Levels
 
@@ -110,18 +109,21 @@ def level_summary(levels: Levels | None) -> dict[str, Any] | None:
 
 
 def level_files(
-    levels: Levels | None, prepared: Prepared, result: Backtest, wanted: Wanted, frame: pl.DataFrame
+    levels: Levels | None,
+    calibration: Mapping[str, npt.NDArray[Any]],
+    wanted: Wanted,
+    frame: pl.DataFrame,
+    quantiles: Sequence[float],
+    sampled: Sequence[float],
 ) -> Mapping[str, Writer]:
     """The tables of the levels of a run; nothing without levels.
 
     Parameters
     ----------
-    frame : the forecast table in the house's columns, with all quantiles that were calibrated.
+    calibration : of the run's intervals and joint samples.
+    frame : the forecast table in the house's columns, with the quantiles ``sampled``. quantiles : levels to answer.
     """
-    if levels is None:
-        return {}
-    asked = LevelsAsked(levels, calibration_of(prepared.panel, prepared.h, result), wanted)
-    return asked.files(frame, prepared.request.quantiles, result.levels)
+    return {} if levels is None else LevelsAsked(levels, calibration, wanted).files(frame, quantiles, sampled)
 
 
 class LevelsAsked:
@@ -234,8 +236,7 @@ def _window(
 
 def _idle(panel: Panel) -> BoolArray:
     """bool ``[N]``: series that are answered with 0: ended, or not begun."""
-    begun = panel.observed.any(1)
-    return ~begun | (segments(panel).of("ended") & ~is_back(panel))
+    return ~panel.observed.any(1) | is_ended(panel)
 
 
 def _kept(
@@ -251,16 +252,10 @@ def _kept(
         names=tuple(prepared.panel.spec.hierarchy),
         method=judged.method,
         families={name: item.chosen for name, item in found.items()},
-        models={name: _fitted(found[name], panels[name], prepared, settings) for name in names},
+        models={name: fit_chosen(prepared, found[name], settings, panels[name]) for name in names},
         covariance=judged.covariance,
         accuracy=judged.accuracy,
     )
-
-
-def _fitted(found: Backtest, panel: Panel, prepared: Prepared, settings: Settings) -> Forecaster:
-    params = {"mixture": found.mixture} if found.chosen == ENSEMBLE else {}
-    model = make(found.chosen, random_state=prepared.request.seed, n_threads=settings.n_workers, **params)
-    return model.fit(panel, prepared.h)
 
 
 def _reconciled(levels: Levels, trained: Panel, panel: Panel, point: Forecast) -> Forecast:

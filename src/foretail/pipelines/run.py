@@ -26,7 +26,7 @@ from foretail.models.contract import Forecaster
 from foretail.panel.segments import segments
 from foretail.pipelines.answer import Wanted, answer
 from foretail.pipelines.demand import demand_files, demand_notes
-from foretail.pipelines.dependence import totals_coverage
+from foretail.pipelines.dependence import calibration_of, totals_coverage
 from foretail.pipelines.documents import json_writer
 from foretail.pipelines.fit import Registered, fit_chosen, register
 from foretail.pipelines.hierarchy import fit_levels, level_files, level_notes, level_summary, reconciler
@@ -130,7 +130,8 @@ def run_request(request: Request, out: Path, settings: Settings, progress: Progr
     with log.stage("train"):
         model = fit_chosen(prepared, result, settings)
     with log.stage("register"):
-        registered = register(prepared, result, model, settings, levels=levels)
+        calibration = calibration_of(prepared.panel, prepared.h, result)
+        registered = register(prepared, result, model, settings, levels=levels, calibration=calibration)
     with log.stage("forecast"):
         build = prepared.build
         wanted = Wanted(prepared.demand, build.requested, build.cold, build.cold_known)
@@ -143,7 +144,7 @@ def run_request(request: Request, out: Path, settings: Settings, progress: Progr
             levels=request.quantiles if levels is None else result.levels,
             reconciled=reconciler(levels, prepared.demand),
         )
-        sums = level_files(levels, prepared, result, wanted, frame)
+        sums = level_files(levels, calibration, wanted, frame, request.quantiles, result.levels)
         frame = frame.drop(map(quantile_column, set(result.levels) - set(request.quantiles)), strict=False)
         shown = user_frame(frame, prepared.panel.spec, wanted.series)
         write_forecasts(warehouse, frame, dataset=prepared.panel.spec.name, run_id=run_id)
@@ -182,7 +183,7 @@ def _files(
                 backtest=result.frame,
                 forecasts=frame,
                 importance=tuple(model.importance()),
-                permuted=result.importance(prepared.panel),
+                permuted=tuple(summary["importance"].items()),
                 summary=summary,
             ),
         )
