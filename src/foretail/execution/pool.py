@@ -22,6 +22,7 @@ from multiprocessing import get_context, parent_process
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
+from foretail.execution.laid import Laid, laid
 from foretail.execution.worker import THREADS, Answer, attempt, opened, prepare, work_on
 
 __all__ = ["Chunk", "Outcome", "Pool", "Task", "check_importable", "chunks", "cut", "settle", "using", "warm_pool"]
@@ -204,26 +205,27 @@ class Pool:
     def _map_there(self, function: Callable[..., R], tasks: deque[Task]) -> Iterator[Outcome[R]]:
         running: dict[Future[bytes], Task] = {}
         try:
-            while tasks or running:
-                suspects = self._fill(function, tasks, running)
-                done, _ = wait(running, return_when=FIRST_COMPLETED)
-                if suspects or any(_is_broken(future) for future in done):
-                    done, _ = wait(running)  # a death ends every one of them
-                for future in done:
-                    task = running.pop(future)
-                    if _is_broken(future):
-                        suspects.append(task)
-                    else:
-                        yield from settle(task, opened(future.result()), tasks)
-                if suspects:
-                    self.kill()
-                    yield from self._one_by_one(function, suspects, tasks)
+            with laid(function) as travelling:
+                while tasks or running:
+                    suspects = self._fill(travelling, tasks, running)
+                    done, _ = wait(running, return_when=FIRST_COMPLETED)
+                    if suspects or any(_is_broken(future) for future in done):
+                        done, _ = wait(running)  # a death ends every one of them
+                    for future in done:
+                        task = running.pop(future)
+                        if _is_broken(future):
+                            suspects.append(task)
+                        else:
+                            yield from settle(task, opened(future.result()), tasks)
+                    if suspects:
+                        self.kill()
+                        yield from self._one_by_one(travelling, suspects, tasks)
         except (KeyboardInterrupt, SystemExit, GeneratorExit):
             if running:  # nobody waits for these any more
                 self.kill()
             raise
 
-    def _fill(self, function: Callable[..., R], tasks: deque[Task], running: dict[Future[bytes], Task]) -> list[Task]:
+    def _fill(self, function: bytes | Laid, tasks: deque[Task], running: dict[Future[bytes], Task]) -> list[Task]:
         """Keep every worker busy and one chunk waiting for it; give back the task that found the pool broken."""
         while tasks and len(running) < 2 * self.n_workers:
             task = tasks.popleft()
@@ -234,8 +236,8 @@ class Pool:
         return []
 
     def _one_by_one(
-        self, function: Callable[..., R], suspects: Sequence[Task], tasks: deque[Task]
-    ) -> Iterator[Outcome[R]]:
+        self, function: bytes | Laid, suspects: Sequence[Task], tasks: deque[Task]
+    ) -> Iterator[Outcome[Any]]:
         """Run each suspect alone, so that the next death names its chunk; halve that one."""
         queue = deque(suspects)
         while queue:
@@ -252,15 +254,15 @@ class Pool:
                 continue
             yield from settle(task, answer, tasks)
 
-    def _submit(self, function: Callable[..., R], chunk: Chunk) -> Future[bytes]:
-        payload = pickle.dumps((function, chunk.arrays), protocol=5)
+    def _submit(self, function: bytes | Laid, chunk: Chunk) -> Future[bytes]:
+        arguments = pickle.dumps(chunk.arrays, protocol=5)
         if self._executor is None:
             context = get_context("spawn")
             self._executor = ProcessPoolExecutor(self.n_workers, mp_context=context, initializer=prepare)
         if len(self._executor._processes or ()) == self.n_workers:
-            return self._executor.submit(work_on, payload)
+            return self._executor.submit(work_on, function, arguments)
         with _start_conditions():  # a submission starts a worker when none is idle
-            return self._executor.submit(work_on, payload)
+            return self._executor.submit(work_on, function, arguments)
 
 
 def _is_broken(future: Future[bytes]) -> bool:

@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 from foretail.core.errors import ServiceError
 from foretail.execution.attach import Cluster, attach, check_execution, one_line
 from foretail.execution.pool import Chunk, Outcome, Pool, Task, settle, using, warm_pool
-from foretail.execution.worker import THREADS, opened, work_on_parts
+from foretail.execution.worker import THREADS, opened, work_on
 
 __all__ = ["PROCESSES", "RayPool", "execution_of"]
 
@@ -123,7 +123,7 @@ class RayPool(Pool):
 def _work(function: bytes, arrays: bytes) -> bytes:
     """What a worker of Ray does: it has one core, so whatever it calls stays in its process."""
     with using(Pool(1)):
-        return work_on_parts(function, arrays)
+        return work_on(function, arrays)
 
 
 def _lost(task: Task, tasks: deque[Task], why: str) -> Iterator[Outcome[Any]]:

@@ -12,7 +12,9 @@ from dataclasses import dataclass
 from multiprocessing import connection, parent_process
 from typing import Any
 
-__all__ = ["THREADS", "Answer", "attempt", "opened", "prepare", "work_on", "work_on_parts"]
+from foretail.execution.laid import Laid
+
+__all__ = ["THREADS", "Answer", "attempt", "opened", "prepare", "work_on"]
 
 logger = logging.getLogger(__name__)
 
@@ -45,14 +47,14 @@ def attempt(function: Callable[..., Any], arguments: tuple[Any, ...]) -> Answer:
         return Answer(reason=_one_line(error))
 
 
-def work_on(payload: bytes) -> bytes:
-    """Call the pickled ``(function, arguments)`` and pickle the answer, so that nothing can get stuck on the way."""
-    return _packed(attempt(_call, (payload,)))
+def work_on(function: bytes | Laid, arguments: bytes) -> bytes:
+    """Call the function with the pickled arguments and pickle the answer, so that nothing can get stuck on the way.
 
-
-def work_on_parts(function: bytes, arguments: bytes) -> bytes:
-    """The same where the function travelled by itself, once for all of its calls."""
-    return _packed(attempt(_call_parts, (function, arguments)))
+    Parameters
+    ----------
+    function : pickled, or laid down in a file, once for all of its calls.
+    """
+    return _packed(attempt(_call, (function, arguments)))
 
 
 def _packed(answer: Answer) -> bytes:
@@ -74,13 +76,10 @@ def prepare() -> None:
     threading.Thread(target=_end_with_parent, name="end-with-parent", daemon=True).start()
 
 
-def _call(payload: bytes) -> Any:
-    function, arguments = pickle.loads(payload)  # noqa: S301  (our own parent wrote it)
-    return function(*arguments)
-
-
-def _call_parts(function: bytes, arguments: bytes) -> Any:
-    return pickle.loads(function)(*pickle.loads(arguments))  # noqa: S301  (the process that we work for wrote them)
+def _call(function: bytes | Laid, arguments: bytes) -> Any:
+    # our own parent, or the process that we work for, wrote both
+    called = function.picked_up() if isinstance(function, Laid) else pickle.loads(function)  # noqa: S301
+    return called(*pickle.loads(arguments))  # noqa: S301
 
 
 def _one_line(error: Exception) -> str:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +22,8 @@ BoolArray = npt.NDArray[np.bool_]
 
 _LEAST_WEEKS = 8  # history before the first training cutoff of a young weekly panel
 _FEWEST_CUTOFFS = 8
+_FEWEST_STEPS = 8  # sampled of a series at a cutoff: where there is room for less on average, fewer series are drawn
+_MOST_ROWS = 200_000  # of a part of a forecast
 
 
 @dataclass(frozen=True)
@@ -83,17 +85,29 @@ def training_rows(panel: Panel, plan: Plan, h: int, cutoffs: IntArray, max_rows:
     is_open = panel.observed & ~panel.closed[:, : panel.n_periods]
     n_open = sum(int(is_open[:, c + 1 : c + 1 + h].sum()) for c in cutoffs)
     share = min(1.0, max_rows / max(n_open, 1))
+    of_series = min(1.0, share * h / min(h, _FEWEST_STEPS))
     parts = []
     for cutoff in cutoffs.tolist():
         wanted = is_open[:, cutoff + 1 : cutoff + 1 + h]
-        if share < 1.0:
-            wanted = wanted & (rng.random(wanted.shape) < share)
+        if of_series < 1.0:
+            wanted = wanted & (rng.random((panel.n_series, 1)) < of_series)
+        if share < of_series:
+            wanted = wanted & (rng.random(wanted.shape) < share / of_series)
         seen = panel.as_of(cutoff + 1, h)
         wanted = wanted & np.any(seen.observed & ~seen.closed[:, : cutoff + 1], axis=1, keepdims=True)
         if wanted.any():
             # the same reach ahead as a real forecast has, although only observed targets become rows
-            parts.append(_gather(AsOf(seen, plan, h), wanted, panel.y[:, cutoff + 1 : cutoff + 1 + h]))
+            parts.append(_of_some(AsOf(seen, plan, h), wanted, panel.y[:, cutoff + 1 : cutoff + 1 + h]))
     return _concatenate(parts) if parts else _no_rows(panel, plan, h)
+
+
+def _of_some(asof: AsOf, wanted: BoolArray, y: FloatArray) -> Rows:
+    """Rows of the cells wanted; what hangs on the future is computed for their series alone."""
+    series = np.flatnonzero(wanted.any(axis=1))
+    if len(series) == len(wanted):
+        return _gather(asof, wanted, y)
+    rows = _gather(asof.only(series), wanted[series], y[series])
+    return replace(rows, series=series[rows.series])
 
 
 def forecast_rows(panel: Panel, plan: Plan, h: int) -> Rows:
@@ -137,6 +151,15 @@ class Outlook:
         """Rows of every series and step, closed days included (R = N x H)."""
         wanted = np.ones((self.panel.n_series, self.h), dtype=np.bool_)
         return _gather(self.asof, wanted, None, self.features, self.lasting)
+
+    def parts(self) -> Iterator[Outlook]:
+        """Consecutive series of it, so many at a time that their rows need little memory."""
+        n_parts = -(-self.panel.n_series * self.h // _MOST_ROWS)
+        if n_parts < 2:
+            yield self
+            return
+        for series in np.array_split(np.arange(self.panel.n_series), n_parts):
+            yield self.only(series)
 
     def only(
         self, rows: IntArray, ahead: Sequence[Covariate] = (), closed: npt.NDArray[np.bool_] | None = None

@@ -304,22 +304,29 @@ class Trees(Forecaster):
 
     def predict_from(self, outlook: Outlook) -> Forecast:
         """As `predict`, of the series of an outlook."""
-        rows = outlook.rows()
-        forecast, base, x = self._point_of(outlook.panel, rows)
-        if not self.heads_:
-            return forecast
-        return with_quantiles(forecast, self._quantiles(rows, base, x, outlook.h), outlook.panel)
+        points, quantiles = zip(*(self._sold(part, self.heads_) for part in outlook.parts()), strict=True)
+        forecast = self._answered(np.concatenate(points), outlook)
+        return with_quantiles(forecast, np.concatenate(quantiles), outlook.panel) if self.heads_ else forecast
 
     def _point(self, outlook: Outlook) -> Forecast:
-        return self._point_of(outlook.panel, outlook.rows())[0]
+        return self._answered(self._sold(outlook, {})[0], outlook)
 
-    def _point_of(self, panel: Panel, rows: Rows) -> tuple[Forecast, FloatArray, Float32Array]:
-        """The point forecast of rows of every series and step, their base ``[R]`` and what the trees see."""
+    def _answered(self, y_hat: FloatArray, outlook: Outlook) -> Forecast:
+        return answered(y_hat, outlook.panel, _unbelievable(y_hat, outlook, self.family))
+
+    def _sold(self, outlook: Outlook, heads: Mapping[float, Any]) -> tuple[FloatArray, FloatArray]:
+        """Sales of every series and step ``[N, H]``, and ``[N, H, Q]`` at the default levels where there are heads."""
         assert self.base_ is not None  # noqa: S101  (there is an outlook only where something was learned)
+        rows = outlook.rows()
         base = self.base_.predict(rows)
         x = with_base(rows, base)
-        y_hat = self._sales(rows, base + self._mean(x)).reshape(panel.n_series, -1)
-        return answered(y_hat, panel, _unbelievable(y_hat, panel, rows, self.family)), base, x
+        y_hat = self._sales(rows, base + self._mean(x)).reshape(-1, outlook.h)
+        if not heads:
+            return y_hat, np.empty((*y_hat.shape, 0))
+        found = np.stack([self._ask(booster, x) for booster in heads.values()], axis=1)
+        levels = base[:, None] + filled_levels(found, tuple(heads))
+        # quantiles of sales are the sales of quantiles
+        return y_hat, np.stack([self._sales(rows, level).reshape(y_hat.shape) for level in levels.T], axis=2)
 
     def _mean(self, x: Float32Array) -> FloatArray:
         """``[R]`` mean of the bags."""
@@ -330,12 +337,6 @@ class Trees(Forecaster):
         with np.errstate(over="ignore", invalid="ignore"):
             z = rows.reference + rows.unit * difference
             return Space(self.plan_.space).inverse(z, rows.scale)
-
-    def _quantiles(self, rows: Rows, base: FloatArray, x: Float32Array, h: int) -> FloatArray:
-        """``[N, H, Q]`` at the default levels; quantiles of sales are the sales of quantiles."""
-        heads = np.stack([self._ask(booster, x) for booster in self.heads_.values()], axis=1)
-        levels = base[:, None] + filled_levels(heads, tuple(self.heads_))
-        return np.stack([self._sales(rows, level).reshape(-1, h) for level in levels.T], axis=2)
 
     def contributions(self, asked: Asked) -> Contributions:
         """The reference, the terms of the base, and TreeSHAP averaged over the bags, as parts of sales.
@@ -413,11 +414,11 @@ def _usual_space(panel: Panel) -> str:
     return "level" if np.count_nonzero(open_y <= 0) > _ZERO_SHARE * len(open_y) else "log"
 
 
-def _unbelievable(y_hat: FloatArray, panel: Panel, rows: Rows, family: str) -> dict[int, str]:
+def _unbelievable(y_hat: FloatArray, outlook: Outlook, family: str) -> dict[int, str]:
     """Series whose forecast is no number, or far beyond anything they ever sold."""
-    nothing = ~np.isfinite(rows.reference.reshape(y_hat.shape)).all(axis=1)
-    largest = np.where(panel.observed, np.abs(panel.y), 0.0).max(axis=1)
-    bound = _EXPLODED * np.maximum(largest, rows.scale.reshape(y_hat.shape)[:, 0])
+    nothing = ~np.isfinite(outlook.asof.reference).all(axis=1)
+    largest = np.where(outlook.panel.observed, np.abs(outlook.panel.y), 0.0).max(axis=1)
+    bound = _EXPLODED * np.maximum(largest, outlook.asof.cube.scale)
     sane = np.isfinite(y_hat).all(axis=1) & (np.abs(np.nan_to_num(y_hat)).max(axis=1) <= bound)
     reasons = {int(row): f"{family} exploded" for row in np.flatnonzero(~sane)}
     return reasons | {int(row): "no open period observed" for row in np.flatnonzero(nothing)}

@@ -64,3 +64,16 @@ def workers_of_the_warm_pool(values: np.ndarray) -> int:
     from foretail.execution.pool import warm_pool
 
     return warm_pool(2).n_workers
+
+
+def times_of_table(rows: np.ndarray, *, table: np.ndarray) -> np.ndarray:
+    """Twice the rows of a table, written where they were read."""
+    table[rows] *= 2
+    return table[rows, 0].copy()
+
+
+def first_deadly_then_times_of_table(rows: np.ndarray, *, table: np.ndarray, marker: Path) -> np.ndarray:
+    if not marker.exists():
+        marker.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return times_of_table(rows, table=table)

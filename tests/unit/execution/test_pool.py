@@ -18,6 +18,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from foretail.execution.laid import Laid, laid
 from foretail.execution.pool import Chunk, Outcome, Pool, chunks, cut, warm_pool
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -151,6 +152,7 @@ SCRIPT = """
 import sys
 sys.path.insert(0, {folder!r})
 import numpy as np, pool_jobs
+from foretail.execution.laid import Laid, laid
 from foretail.execution.pool import Pool, cut
 pool = Pool(2)
 print(len(list(pool.map(pool_jobs.double, cut([np.arange(8.0)], 2)))), flush=True)
@@ -196,3 +198,34 @@ def test_a_script_without_guard_runs_once(tmp_path: Path) -> None:
     assert done.stdout.splitlines()[0] == "8"
     assert len(done.stdout.splitlines()) == 2
     assert done.stderr == ""
+
+
+@pytest.fixture
+def table() -> np.ndarray:
+    """Larger than what travels with every chunk."""
+    return np.arange(40.0).repeat(10_000).reshape(40, 10_000)
+
+
+def test_large_arrays_travel_by_a_file_that_is_gone_in_the_end(pool: Pool, table: np.ndarray) -> None:
+    with laid(partial(pool_jobs.times_of_table, table=table)) as travelling:
+        assert isinstance(travelling, Laid)
+        assert Path(travelling.path).stat().st_size >= table.nbytes
+        assert len(travelling.head) < 10_000
+    assert not Path(travelling.path).exists()
+    before = table.copy()
+    function = partial(pool_jobs.times_of_table, table=table)
+    found = assembled(list(pool.map(function, cut([np.arange(40)], 2))), 40)
+    np.testing.assert_array_equal(found, 2 * np.arange(40.0))  # nobody sees what another chunk wrote
+    np.testing.assert_array_equal(table, before)
+
+
+def test_large_arrays_outlive_a_worker(table: np.ndarray, tmp_path: Path) -> None:
+    function = partial(pool_jobs.first_deadly_then_times_of_table, table=table, marker=tmp_path / "died")
+    with Pool(2) as own:
+        found = assembled(list(own.map(function, cut([np.arange(40)], 2))), 40)
+    np.testing.assert_array_equal(found, 2 * np.arange(40.0))
+
+
+def test_small_functions_travel_as_they_are() -> None:
+    with laid(partial(pool_jobs.times_of_table, table=np.zeros((40, 1)))) as travelling:
+        assert isinstance(travelling, bytes)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from panel_maker import make_panel
 
+from foretail.features import frame
 from foretail.features.asof import AsOf, plan_features
 from foretail.features.catalogue import catalogue
 from foretail.features.frame import Outlook, forecast_rows
@@ -75,6 +76,18 @@ def test_values_before_they_are_rounded_are_the_same_bits(freq, space):
             np.testing.assert_array_equal(mine[1], theirs[1], err_msg=feature.name)
         else:
             np.testing.assert_array_equal(mine[-2 if len(mine) > 1 else 0], theirs[1 if len(theirs) > 1 else 0])
+
+
+@pytest.mark.parametrize(("freq", "space"), CASES)
+def test_parts_of_an_outlook_are_its_series_in_their_order(freq, space, monkeypatch):
+    panel = make_panel(freq, 3, length=LENGTHS[freq])
+    plan = plan_features(panel, Space(space))
+    outlook = Outlook.of(panel, plan, 5)
+    assert list(outlook.parts()) == [outlook]
+    monkeypatch.setattr(frame, "_MOST_ROWS", 10)
+    parts = [part.rows() for part in outlook.parts()]
+    assert len(parts) == 3
+    assert np.concatenate([part.x for part in parts]).tobytes() == outlook.rows().x.tobytes()
 
 
 def test_the_past_of_the_whole_is_left_alone():

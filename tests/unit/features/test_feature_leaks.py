@@ -195,3 +195,23 @@ def test_cutoffs_are_inside_the_history_and_newest_first() -> None:
     # a horizon of rows even where half a year leaves little room
     assert len(training_cutoffs(make_panel("D", 0, length=200), 7, 21)) >= 8
     assert np.diff(training_cutoffs(make_panel("D", 0, length=800), 7, 21)).max() == -21
+
+
+def test_a_sample_of_many_series_takes_whole_stretches_of_few() -> None:
+    """Where a few rows of every series would do, some series are left out at a cutoff; the rows are what they are."""
+    panel = make_panel("D", 4, n_series=300, length=200, h=28)
+    plan, h = plan_features(panel, Space("log")), 28
+    cutoffs = training_cutoffs(panel, h, 7)
+    every = training_rows(panel, plan, h, cutoffs, 10**9, 7)
+    few = training_rows(panel, plan, h, cutoffs, len(every) // 14, 7)
+    assert len(few) == pytest.approx(len(every) / 14, rel=0.15)
+    blocks = {(int(c), int(s)) for c, s in zip(few.cutoff, few.series, strict=True)}
+    assert len(few) / len(blocks) > 4
+    place = {
+        (int(c), int(s), int(k)): i
+        for i, (c, s, k) in enumerate(zip(every.cutoff, every.series, every.step, strict=True))
+    }
+    at = [place[int(c), int(s), int(k)] for c, s, k in zip(few.cutoff, few.series, few.step, strict=True)]
+    np.testing.assert_array_equal(few.x, every.x[at])
+    np.testing.assert_array_equal(few.target, every.target[at])
+    assert len(np.unique(few.series)) > 0.9 * panel.n_series  # over all cutoffs everybody has a say

@@ -209,11 +209,12 @@ class Neural(Forecaster):
 
     def predict_from(self, outlook: Outlook) -> Forecast:
         """As `predict`, of the series of an outlook."""
-        panel, h, rows = outlook.panel, outlook.h, outlook.rows()
-        found = self._quantiles(rows).reshape(panel.n_series, h, len(DEFAULT_QUANTILES))
-        limit = _EXPLODED * _largest(panel, rows)
+        panel, asof = outlook.panel, outlook.asof
+        found = np.concatenate([self._quantiles(part.rows()) for part in outlook.parts()])
+        found = found.reshape(panel.n_series, outlook.h, len(DEFAULT_QUANTILES))
+        limit = _EXPLODED * _largest(panel, asof.cube.scale)
         y_hat = found[:, :, DEFAULT_QUANTILES.index(0.5)]
-        forecast = answered(y_hat, panel, _unbelievable(y_hat, limit, rows))
+        forecast = answered(y_hat, panel, _unbelievable(y_hat, limit, asof.reference))
         return with_quantiles(forecast, np.clip(found, -limit[:, None, None], limit[:, None, None]), panel)
 
     def predict_rows(
@@ -253,7 +254,8 @@ class Neural(Forecaster):
         """As `predict_from`, of rows of the store, which tell themselves what can be believed."""
         found = self._quantiles(rows)
         y_hat, limit = found[:, DEFAULT_QUANTILES.index(0.5)].reshape(-1, h), _EXPLODED * rows.scale
-        reasons = _unbelievable(y_hat, limit.reshape(-1, h)[:, 0], rows, "no recent sales known")
+        reference = rows.reference.reshape(-1, h)
+        reasons = _unbelievable(y_hat, limit.reshape(-1, h)[:, 0], reference, "no recent sales known")
         bounded = np.clip(found, -limit[:, None], limit[:, None]).reshape(panel.n_series, h, -1)
         return with_quantiles(answered(y_hat, panel, reasons), bounded, panel)
 
@@ -344,18 +346,17 @@ def _choose_space(panel: Panel) -> str:
     return "level" if np.count_nonzero(open_y <= 0) > _ZERO_SHARE * len(open_y) else "log"
 
 
-def _largest(panel: Panel, rows: Rows) -> FloatArray:
+def _largest(panel: Panel, scale: FloatArray) -> FloatArray:
     """``[N]`` the largest value each series ever had, at least its scale."""
-    largest = np.where(panel.observed, np.abs(panel.y), 0.0).max(axis=1)
-    found: FloatArray = np.maximum(largest, rows.scale.reshape(panel.n_series, -1)[:, 0])
+    found: FloatArray = np.maximum(np.where(panel.observed, np.abs(panel.y), 0.0).max(axis=1), scale)
     return found
 
 
 def _unbelievable(
-    y_hat: FloatArray, limit: FloatArray, rows: Rows, unknown: str = "no open period observed"
+    y_hat: FloatArray, limit: FloatArray, reference: FloatArray, unknown: str = "no open period observed"
 ) -> dict[int, str]:
     """Series whose forecast is no number, or far beyond anything they ever sold."""
-    nothing = ~np.isfinite(rows.reference.reshape(y_hat.shape)).all(axis=1)
+    nothing = ~np.isfinite(reference).all(axis=1)
     sane = np.isfinite(y_hat).all(axis=1) & (np.abs(np.nan_to_num(y_hat)).max(axis=1) <= limit)
     reasons = {int(row): "neural exploded" for row in np.flatnonzero(~sane)}
     return reasons | {int(row): unknown for row in np.flatnonzero(nothing)}
