@@ -6,6 +6,7 @@ from that end, so that one which sees its own target cannot be written.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -15,7 +16,7 @@ import numpy.typing as npt
 
 from foretail.features.calendar import Calendar, calendar_of
 from foretail.features.cells import cell_effects, cell_ids
-from foretail.features.cube import Cube, Sums, group_codes
+from foretail.features.cube import Cube, Sums, group_codes, mean_of
 from foretail.features.flags import FlagEffects
 from foretail.features.plan import Plan, plan_features
 from foretail.features.profile import seasonal_profile
@@ -148,8 +149,8 @@ class AsOf:
     @cached_property
     def residual_std(self) -> FloatArray:
         """``[N]`` standard deviation of the residual over half a year."""
-        window = self.windows[-2]
-        squares, mean = self._last(Sums(self.residual**2), window), self._last(self.residual_sums, window)
+        last = self.residual[:, max(0, self.known - self.windows[-2]) :]
+        squares, mean = mean_of(last**2), mean_of(last)
         return np.sqrt(np.maximum(squares - mean**2, 0.0))
 
     def cycle(self, period: int, n: int) -> FloatArray:
@@ -267,20 +268,8 @@ class _Part(AsOf):
     def residual(self) -> FloatArray:
         return self._whole.residual[self._rows]
 
-    @cached_property
-    def residual_sums(self) -> Sums:
-        return self._whole.residual_sums.only(self._rows)
-
     def flag_effects(self, name: str) -> FlagEffects:
         return self._whole.flag_effects(name).only(self._rows)
-
-    @cached_property
-    def residual_std(self) -> FloatArray:
-        return self._whole.residual_std[self._rows]
-
-    @cached_property
-    def aligned(self) -> FloatArray:
-        return self._whole.aligned[self._rows]
 
     @cached_property
     def _profile_level(self) -> FloatArray:
@@ -349,8 +338,12 @@ def _recoded(item: Covariate, categories: tuple[str, ...]) -> Covariate:
 def _group_means(values: FloatArray, codes: IntArray) -> FloatArray:
     """Mean over the series of each group, ``[groups, T]``; NaN where none was observed."""
     order = np.argsort(codes, kind="stable")
-    first = np.searchsorted(codes[order], np.arange(int(codes.max()) + 1))
+    edges = np.searchsorted(codes[order], np.arange(int(codes.max()) + 2))
     finite = np.isfinite(values)
-    total = np.add.reduceat(np.where(finite, values, 0.0)[order], first, axis=0)
-    count = np.add.reduceat(finite[order].astype(float), first, axis=0)
+    told = np.where(finite, values, 0.0)
+    total, count = np.empty((len(edges) - 1, values.shape[1])), np.empty((len(edges) - 1, values.shape[1]))
+    for group, (first, end) in enumerate(itertools.pairwise(edges.tolist())):
+        members = order[first:end]
+        told[members].sum(axis=0, out=total[group])
+        count[group] = finite[members].sum(axis=0)
     return np.where(count > 0, total / np.maximum(count, 1), np.nan)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from foretail.features.cube import mean_of
 from foretail.panel.panel import Panel
 
 __all__ = ["CellPlan", "cell_effects", "cell_ids", "plan_cells"]
@@ -112,7 +113,7 @@ def cell_effects(
     effects : per window ``[N, n_cells]``; NaN only for a series without any value.
     counts : per window, the observations behind each.
     """
-    parent = _first_parent(z[:, -windows[0] :], ids[:, -windows[0] :], n_cells, _row_mean(z), unit)
+    parent = _first_parent(z[:, -windows[0] :], ids[:, -windows[0] :], n_cells, mean_of(z), unit)
     effects, counts = [], []
     for window in windows:
         total, count = _cell_sums(z[:, -window:], ids[:, -window:], n_cells)
@@ -124,7 +125,7 @@ def cell_effects(
 
 def _first_parent(z: FloatArray, ids: IntArray, n_cells: int, before: FloatArray, unit: FloatArray) -> FloatArray:
     """``[N, n_cells]`` mean of the series plus the effect of the cell over all series."""
-    mean = _row_mean(z)
+    mean = mean_of(z)
     mean = np.where(np.isfinite(mean), mean, before)  # silent for the whole window: what it was before
     centred = np.clip((z - mean[:, None]) / unit[:, None], -_BOUND, _BOUND)
     total, count = _cell_sums(centred, ids, n_cells)
@@ -134,17 +135,11 @@ def _first_parent(z: FloatArray, ids: IntArray, n_cells: int, before: FloatArray
 
 
 def _cell_sums(z: FloatArray, ids: IntArray, n_cells: int) -> tuple[FloatArray, IntArray]:
-    n = z.shape[0]
-    finite = np.isfinite(z)
-    flat = (np.arange(n)[:, None] * n_cells + ids)[finite]
-    total = np.bincount(flat, weights=z[finite], minlength=n * n_cells).reshape(n, n_cells)
-    count = np.bincount(flat, minlength=n * n_cells).reshape(n, n_cells)
-    return total.astype(np.float64, copy=False), count.astype(np.int64)
-
-
-def _row_mean(z: FloatArray) -> FloatArray:
-    count = np.isfinite(z).sum(1)
-    return np.where(count > 0, np.nansum(z, 1) / np.maximum(count, 1), np.nan)
+    n, finite = z.shape[0], np.isfinite(z)
+    flat = (np.arange(n)[:, None] * n_cells + ids).ravel()
+    total = np.bincount(flat, weights=np.where(finite, z, 0.0).ravel(), minlength=n * n_cells)
+    count = np.bincount(flat, weights=finite.ravel(), minlength=n * n_cells)
+    return total.reshape(n, n_cells).astype(np.float64, copy=False), count.reshape(n, n_cells).astype(np.int64)
 
 
 def _phase_means(z: FloatArray, phase: IntArray, n_phases: int) -> FloatArray:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -11,7 +10,7 @@ import numpy.typing as npt
 from foretail.features.space import Space, series_scale
 from foretail.panel.panel import Panel
 
-__all__ = ["Cube", "Sums", "group_codes"]
+__all__ = ["Cube", "Sums", "group_codes", "mean_of"]
 
 FloatArray = npt.NDArray[np.float64]
 Float32Array = npt.NDArray[np.float32]
@@ -33,12 +32,6 @@ class Sums:
         self.count = np.zeros((n, length + 1), dtype=np.int32)
         np.cumsum(np.where(finite, values, 0.0), axis=1, out=self.total[:, 1:])
         np.cumsum(finite, axis=1, out=self.count[:, 1:])
-
-    def only(self, rows: IntArray) -> Sums:
-        """The sums of some rows."""
-        part = object.__new__(Sums)
-        part.total, part.count = self.total[rows], self.count[rows]
-        return part
 
     def mean(self, first: IntArray | int, end: IntArray | int, known: int) -> FloatArray:
         """Mean over columns ``first`` to ``end`` (exclusive), nothing at or after column ``known``.
@@ -86,11 +79,11 @@ class Cube:
         z = space.forward(panel.y, scale)
         return cls(panel, space, scale, np.where(panel.closed[:, : panel.n_periods], np.nan, z))
 
-    @cached_property
-    def zeros(self) -> Sums:
-        """Prefix sums of the indicator of no sales on an open day."""
-        open_y = np.where(np.isfinite(self.z), self.panel.y, np.nan)
-        return Sums(np.where(np.isfinite(open_y), (open_y <= 0).astype(float), np.nan))
+
+def mean_of(values: npt.NDArray[np.floating]) -> FloatArray:
+    """Mean of each row ``[N]``; NaN where it holds no value."""
+    count = np.isfinite(values).sum(1)
+    return np.where(count > 0, np.nansum(values, 1) / np.maximum(count, 1), np.nan)
 
 
 def group_codes(panel: Panel, column: str) -> IntArray:

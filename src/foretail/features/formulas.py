@@ -6,13 +6,14 @@ Every function answers ``[N]``, ``[1, H]`` or ``[N, H]``; differences are in the
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
 from foretail.features.asof import AsOf
-from foretail.features.cube import Sums
+from foretail.features.cube import Sums, mean_of
 from foretail.features.events import run_length
 
 __all__ = [
@@ -81,7 +82,9 @@ def residual_std(asof: AsOf) -> Array:
 
 def zero_share(asof: AsOf) -> Array:
     """Share of open periods of half a year without sales."""
-    return asof.cube.zeros.mean(asof.known - asof.windows[-2], asof.known, asof.known)
+    first = max(0, asof.known - asof.windows[-2])
+    z, y = asof.cube.z[:, first:], asof.panel.y[:, first : asof.known]
+    return mean_of(np.where(np.isfinite(z) & np.isfinite(y), y <= 0, np.nan))
 
 
 def n_observed(asof: AsOf) -> Array:
@@ -189,7 +192,7 @@ def known_effect(asof: AsOf, name: str) -> Array:
 def known_distance(asof: AsOf, name: str, distance: Distance, cap: int) -> Array:
     """Distance from the target to where a flag is on (any value but 0)."""
     values = asof.panel.covariate(name).values
-    return distance(np.isfinite(values) & (values != 0), cap)[:, asof.target]
+    return _of_targets(asof, values, lambda near: distance(np.isfinite(near) & (near != 0), cap), cap)
 
 
 def known_neighbour(asof: AsOf, name: str, shift: int) -> Array:
@@ -202,20 +205,23 @@ def known_relative(asof: AsOf, name: str) -> Array:
     """A known covariate at the target against its mean of the last year."""
     values = asof.panel.covariate(name).values
     year = asof.panel.frequency.year_length
-    mean = _mean(values[:, max(0, asof.known - year) : asof.known].astype(np.float64))
+    mean = mean_of(values[:, max(0, asof.known - year) : asof.known].astype(np.float64))
     relative: Array = values[:, asof.target] / _nonzero(mean)[:, None]
     return relative
 
 
 def known_closed(asof: AsOf, distance: Distance, cap: int) -> Array:
     """Distance from the target to a closed period."""
-    return distance(asof.panel.closed, cap)[:, asof.target]
+    return _of_targets(asof, asof.panel.closed, lambda near: distance(near, cap), cap)
 
 
 def long_closure(asof: AsOf, distance: Distance) -> Array:
     """Distance from the target to a day of a long closure."""
-    is_long = run_length(asof.panel.closed, _CLOSURE_CAP) >= _LONG_CLOSURE
-    return distance(is_long, _CLOSURE_REACH)[:, asof.target]
+
+    def of(near: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+        return distance(run_length(near, _CLOSURE_CAP) >= _LONG_CLOSURE, _CLOSURE_REACH)
+
+    return _of_targets(asof, asof.panel.closed, of, _CLOSURE_REACH + _LONG_CLOSURE)
 
 
 def open_week(asof: AsOf) -> Array:
@@ -230,8 +236,8 @@ def open_week(asof: AsOf) -> Array:
 def past_ratio(asof: AsOf, name: str, short: int, long: int) -> Array:
     """A past covariate as published at the cutoff: mean of the last ``short`` periods against the ``long`` ones."""
     values = asof.panel.covariate(name).values.astype(np.float64)
-    bottom = _mean(values[:, max(0, asof.known - long) :])
-    ratio: Array = _mean(values[:, max(0, asof.known - short) :]) / _nonzero(bottom)
+    bottom = mean_of(values[:, max(0, asof.known - long) :])
+    ratio: Array = mean_of(values[:, max(0, asof.known - short) :]) / _nonzero(bottom)
     return ratio
 
 
@@ -247,9 +253,12 @@ def static_number(asof: AsOf, name: str) -> Array:
     return asof.panel.series[name].cast(pl.Float64).to_numpy()
 
 
-def _mean(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    count = np.isfinite(values).sum(1)
-    return np.where(count > 0, np.nansum(values, 1) / np.maximum(count, 1), np.nan)
+def _of_targets(
+    asof: AsOf, values: npt.NDArray[Any], of: Callable[[npt.NDArray[Any]], npt.NDArray[np.float32]], reach: int
+) -> npt.NDArray[np.float32]:
+    """What a function of ``values`` that looks at most ``reach`` columns back says of the targets."""
+    first = max(0, asof.known - reach - 1)
+    return of(values[:, first:])[:, asof.target - first]
 
 
 def _nonzero(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

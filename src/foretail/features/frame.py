@@ -75,7 +75,8 @@ def training_rows(panel: Panel, plan: Plan, h: int, cutoffs: IntArray, max_rows:
 
     Parameters
     ----------
-    cutoffs : columns of the panel, see `training_cutoffs`. max_rows : about how many rows to return at most.
+    cutoffs : columns of the panel, see `training_cutoffs`. max_rows : about how many rows to return at most; where
+        that leaves few of each series, they come from fewer cutoffs and from other series at each of them.
 
     Returns
     -------
@@ -83,8 +84,10 @@ def training_rows(panel: Panel, plan: Plan, h: int, cutoffs: IntArray, max_rows:
     """
     rng = np.random.default_rng(seed)
     is_open = panel.observed & ~panel.closed[:, : panel.n_periods]
-    n_open = sum(int(is_open[:, c + 1 : c + 1 + h].sum()) for c in cutoffs)
-    share = min(1.0, max_rows / max(n_open, 1))
+    share = _share(is_open, h, cutoffs, max_rows)
+    if share * h < _FEWEST_STEPS:
+        cutoffs = _further_apart(cutoffs, h, _FEWEST_STEPS / (share * h))
+        share = _share(is_open, h, cutoffs, max_rows)
     of_series = min(1.0, share * h / min(h, _FEWEST_STEPS))
     parts = []
     for cutoff in cutoffs.tolist():
@@ -99,6 +102,20 @@ def training_rows(panel: Panel, plan: Plan, h: int, cutoffs: IntArray, max_rows:
             # the same reach ahead as a real forecast has, although only observed targets become rows
             parts.append(_of_some(AsOf(seen, plan, h), wanted, panel.y[:, cutoff + 1 : cutoff + 1 + h]))
     return _concatenate(parts) if parts else _no_rows(panel, plan, h)
+
+
+def _share(is_open: BoolArray, h: int, cutoffs: IntArray, max_rows: int) -> float:
+    """Of all rows at these cutoffs, that are wanted."""
+    return min(1.0, max_rows / max(sum(int(is_open[:, c + 1 : c + 1 + h].sum()) for c in cutoffs), 1))
+
+
+def _further_apart(cutoffs: IntArray, h: int, times: float) -> IntArray:
+    """Some of the cutoffs, so many times fewer at most, but not so few that a date is nobody's target.
+
+    What is known at a cutoff is computed for all series, so a thin sample is much cheaper from few cutoffs.
+    """
+    stride = int(cutoffs[0] - cutoffs[1]) if len(cutoffs) > 1 else h
+    return cutoffs[:: max(1, min(int(times), h // stride))]
 
 
 def _of_some(asof: AsOf, wanted: BoolArray, y: FloatArray) -> Rows:
