@@ -61,6 +61,27 @@ def changed(panel: Panel, name: str, column: int, value: float) -> Panel:
     return replace(panel, known=tuple(known))
 
 
+# where the forecast lies
+
+
+@BOTH
+def test_few_pieces_a_day_are_forecast_by_their_middle(kind: type[Trees], tmp_path: Path) -> None:
+    """Half of what comes lies above; the mean of logs, which squares of errors lead to, would lie lower."""
+    mean = 8.0 + 4.0 * (np.arange(40)[:, None] % 2)
+    panel = shop(n=40, periods=300)
+    panel = replace(panel, y=np.random.default_rng(3).poisson(mean, (40, 300)).astype(np.float64))
+    past = panel.as_of(300 - H, H)
+    model = small(kind).fit(past, H)
+    assert model.plan_.space == "log"
+    assert 0.01 < model.shift_ < 0.1
+    found = model.predict(past, H).y_hat
+    assert abs(found / mean - 1).mean() < 0.08
+    model.save(tmp_path)
+    np.testing.assert_array_equal(kind.load(tmp_path).predict(past, H).y_hat, found)
+    assert small(kind, objective="l1").fit(past, H).shift_ == 0.0  # is in the middle by itself
+    assert small(kind, space="level").fit(past, H).shift_ == 0.0
+
+
 # monotone
 
 
