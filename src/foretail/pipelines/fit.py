@@ -7,9 +7,10 @@ import secrets
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Self
 
 import numpy.typing as npt
+import polars as pl
 
 import foretail
 from foretail.backtest.anomalies import anomalies, to_arrays
@@ -30,7 +31,7 @@ from foretail.registry.levels import Levels
 from foretail.registry.trace import Trace
 from foretail.registry.versions import Registry
 
-__all__ = ["Registered", "fit_chosen", "model_name", "register", "trained_summary"]
+__all__ = ["Learned", "Registered", "fit_chosen", "model_name", "register", "trained_summary"]
 
 _UNREGISTERED = "unregistered"
 
@@ -57,6 +58,27 @@ class Registered:
         return self.version != _UNREGISTERED
 
 
+@dataclass(frozen=True)
+class Learned:
+    """What a backtest leaves a version beside its model.
+
+    Attributes
+    ----------
+    arrays : of its calibration: intervals, joint errors, how far days lie out of range.
+    outside : days of the backtest outside their interval, see `anomalies`.
+    """
+
+    arrays: Mapping[str, npt.NDArray[Any]]
+    outside: pl.DataFrame
+
+    @classmethod
+    def of(cls, prepared: Prepared, result: Backtest) -> Self:
+        """From the backtest of a prepared request."""
+        outside = anomalies(prepared.panel, result.frame)
+        calibration = calibration_of(prepared.panel, prepared.h, result)
+        return cls({**calibration, **to_arrays(prepared.panel, outside)}, outside)
+
+
 def fit_chosen(prepared: Prepared, result: Backtest, settings: Settings, panel: Panel | None = None) -> Forecaster:
     """The model that a backtest chose, on all of the history of the series, or of another panel such as a level's."""
     model = make(result.chosen, random_state=prepared.request.seed, n_threads=settings.n_workers, **result.params)
@@ -72,20 +94,18 @@ def register(
     name: str = "",
     trace: Trace | None = None,
     levels: Levels | None = None,
-    calibration: Mapping[str, npt.NDArray[Any]] | None = None,
+    learned: Learned | None = None,
 ) -> Registered:
     """Write the bundle, log it, ask the gate; a registry that cannot be reached costs the version, not the run.
 
     Parameters
     ----------
     name : of the registered model; the dataset's by default. trace : the course of its training, logged with it.
-    levels : those above the series, if it has some. calibration : of `calibration_of`, where it is at hand already.
+    levels : those above the series, if it has some. learned : of the backtest, where it is at hand already.
     """
     name = name or model_name(prepared.panel.spec.name)
     folder = settings.home / "unlogged" / f"{name}-{secrets.token_hex(6)}"
-    if calibration is None:
-        calibration = calibration_of(prepared.panel, prepared.h, result)
-    arrays = {**calibration, **to_arrays(prepared.panel, anomalies(prepared.panel, result.frame))}
+    arrays = (learned or Learned.of(prepared, result)).arrays
     write_bundle(folder, Bundle(_info(prepared, result, model), model, prepared.demand, arrays, levels))
     registry = Registry(settings)
     try:

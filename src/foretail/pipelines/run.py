@@ -13,7 +13,6 @@ from typing import Any
 
 import polars as pl
 
-from foretail.backtest.anomalies import anomalies
 from foretail.backtest.result import Leaderboard
 from foretail.backtest.run import NAIVE, Backtest
 from foretail.backtest.runner import OUT_OF_TIME
@@ -26,9 +25,9 @@ from foretail.models.contract import Forecaster
 from foretail.panel.segments import segments
 from foretail.pipelines.answer import Wanted, answer
 from foretail.pipelines.demand import demand_files, demand_notes
-from foretail.pipelines.dependence import calibration_of, totals_coverage
+from foretail.pipelines.dependence import totals_coverage
 from foretail.pipelines.documents import json_writer
-from foretail.pipelines.fit import Registered, fit_chosen, register
+from foretail.pipelines.fit import Learned, Registered, fit_chosen, register
 from foretail.pipelines.hierarchy import fit_levels, level_files, level_notes, level_summary, reconciler
 from foretail.pipelines.prepare import Prepared, backtest_prepared, prepare
 from foretail.pipelines.request import Request, command_of
@@ -130,8 +129,8 @@ def run_request(request: Request, out: Path, settings: Settings, progress: Progr
     with log.stage("train"):
         model = fit_chosen(prepared, result, settings)
     with log.stage("register"):
-        calibration = calibration_of(prepared.panel, prepared.h, result)
-        registered = register(prepared, result, model, settings, levels=levels, calibration=calibration)
+        learned = Learned.of(prepared, result)
+        registered = register(prepared, result, model, settings, levels=levels, learned=learned)
     with log.stage("forecast"):
         build = prepared.build
         wanted = Wanted(prepared.demand, build.requested, build.cold, build.cold_known)
@@ -144,13 +143,13 @@ def run_request(request: Request, out: Path, settings: Settings, progress: Progr
             levels=request.quantiles if levels is None else result.levels,
             reconciled=reconciler(levels, prepared.demand),
         )
-        sums = level_files(levels, calibration, wanted, frame, request.quantiles, result.levels)
+        sums = level_files(levels, learned.arrays, wanted, frame, request.quantiles, result.levels)
         frame = frame.drop(map(quantile_column, set(result.levels) - set(request.quantiles)), strict=False)
         shown = user_frame(frame, prepared.panel.spec, wanted.series)
         write_forecasts(warehouse, frame, dataset=prepared.panel.spec.name, run_id=run_id)
     summary = _summary(prepared, result, registered, frame, run_id, log, levels)
     with log.stage("report"):
-        files = _files(prepared, result, model, frame, shown, summary)
+        files = _files(prepared, result, model, learned.outside, frame, shown, summary)
         write_outputs(out, {**files, **sums})
     return RunResult(out, summary, result.leaderboard, shown, tuple(summary["notes"]))
 
@@ -159,12 +158,11 @@ def _files(
     prepared: Prepared,
     result: Backtest,
     model: Forecaster,
+    outside: pl.DataFrame,
     frame: pl.DataFrame,
     shown: pl.DataFrame,
     summary: dict[str, Any],
 ) -> Mapping[str, Writer]:
-    outside = anomalies(prepared.panel, result.frame)
-
     def report(path: Path) -> None:
         from foretail.report.data import ReportData
         from foretail.report.page import write_report
