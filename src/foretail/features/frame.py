@@ -22,7 +22,8 @@ BoolArray = npt.NDArray[np.bool_]
 
 _LEAST_WEEKS = 8  # history before the first training cutoff of a young weekly panel
 _FEWEST_CUTOFFS = 8
-_FEWEST_STEPS = 8  # sampled of a series at a cutoff: where there is room for less on average, fewer series are drawn
+_MANY_SERIES = 2000  # from so many on a thin sample is taken from some of them at each cutoff, not a little of each
+_FEWEST_STEPS = 8  # on average of a series at a cutoff, below which a sample is thin
 _MOST_ROWS = 200_000  # of a part of a forecast
 
 
@@ -76,7 +77,7 @@ def training_rows(panel: Panel, plan: Plan, h: int, cutoffs: IntArray, max_rows:
     Parameters
     ----------
     cutoffs : columns of the panel, see `training_cutoffs`. max_rows : about how many rows to return at most; where
-        that leaves few of each series, they come from fewer cutoffs and from other series at each of them.
+        that leaves few of each of many series, they come from fewer cutoffs and from other series at each of them.
 
     Returns
     -------
@@ -85,10 +86,11 @@ def training_rows(panel: Panel, plan: Plan, h: int, cutoffs: IntArray, max_rows:
     rng = np.random.default_rng(seed)
     is_open = panel.observed & ~panel.closed[:, : panel.n_periods]
     share = _share(is_open, h, cutoffs, max_rows)
-    if share * h < _FEWEST_STEPS:
+    of_series = 1.0
+    if panel.n_series >= _MANY_SERIES and share * h < _FEWEST_STEPS:
         cutoffs = _further_apart(cutoffs, h, _FEWEST_STEPS / (share * h))
         share = _share(is_open, h, cutoffs, max_rows)
-    of_series = min(1.0, share * h / min(h, _FEWEST_STEPS))
+        of_series = min(1.0, share * h / min(h, _FEWEST_STEPS))
     parts = []
     for cutoff in cutoffs.tolist():
         wanted = is_open[:, cutoff + 1 : cutoff + 1 + h]

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from panel_maker import make_panel
 
+from foretail.features import frame
 from foretail.features.asof import Plan, plan_features
 from foretail.features.frame import Rows, forecast_rows, training_cutoffs, training_rows
 from foretail.features.space import Space
@@ -197,13 +198,17 @@ def test_cutoffs_are_inside_the_history_and_newest_first() -> None:
     assert np.diff(training_cutoffs(make_panel("D", 0, length=800), 7, 21)).max() == -21
 
 
-def test_a_sample_of_many_series_takes_whole_stretches_of_few() -> None:
+def test_a_sample_of_many_series_takes_whole_stretches_of_few(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where a few rows of every series would do, some series are left out at a cutoff; the rows are what they are."""
     panel = make_panel("D", 4, n_series=300, length=200, h=28)
     plan, h = plan_features(panel, Space("log")), 28
     cutoffs = training_cutoffs(panel, h, 7)
     every = training_rows(panel, plan, h, cutoffs, 10**9, 7)
+    thin = training_rows(panel, plan, h, cutoffs, len(every) // 14, 7)
+    assert set(thin.cutoff) == set(every.cutoff)  # a little of everybody, while the panel is small
+    monkeypatch.setattr(frame, "_MANY_SERIES", 300)
     few = training_rows(panel, plan, h, cutoffs, len(every) // 14, 7)
+    assert len(set(few.cutoff)) < len(set(every.cutoff))
     assert len(few) == pytest.approx(len(every) / 14, rel=0.15)
     blocks = {(int(c), int(s)) for c, s in zip(few.cutoff, few.series, strict=True)}
     assert len(few) / len(blocks) > 4
