@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 import mmap
 import pickle
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 __all__ = ["Laid", "laid"]
+
+logger = logging.getLogger(__name__)
 
 _WORTH_IT = 1 << 20  # bytes of arrays
 _ALIGNED = 64  # bytes, as NumPy likes it
@@ -43,20 +46,37 @@ class Laid:
 def laid(function: Callable[..., Any]) -> Iterator[bytes | Laid]:
     """The function as it travels to workers on this machine: pickled, its arrays in a file where they are large.
 
-    The file is there until the end of the block; who has picked the function up by then keeps it.
+    The file is there until the end of the block; who has picked the function up by then keeps it. Where no file can be
+    written the arrays travel with the function.
     """
     buffers: list[pickle.PickleBuffer] = []
     head = pickle.dumps(function, protocol=5, buffer_callback=buffers.append)
     if sum(buffer.raw().nbytes for buffer in buffers) < _WORTH_IT:
         yield pickle.dumps(function, protocol=5)
         return
-    with tempfile.NamedTemporaryFile(prefix="foretail-") as file:
-        spans = []
-        for buffer in buffers:
-            raw = buffer.raw()
-            first = -(-file.tell() // _ALIGNED) * _ALIGNED
-            file.seek(first)
-            file.write(raw)
-            spans.append((first, first + raw.nbytes))
-        file.flush()
-        yield Laid(head, file.name, tuple(spans))
+    try:
+        file = tempfile.NamedTemporaryFile(prefix="foretail-")  # noqa: SIM115  (it is there for the block of the caller)
+    except OSError as error:
+        logger.info("no folder for a file to share (%s): every worker gets a copy", error)
+        yield pickle.dumps(function, protocol=5)
+        return
+    with file:
+        try:
+            spans = _written(file, buffers)
+        except OSError as error:  # the folder is full
+            logger.info("no room for a file to share (%s): every worker gets a copy", error)
+            yield pickle.dumps(function, protocol=5)
+        else:
+            yield Laid(head, file.name, spans)
+
+
+def _written(file: IO[bytes], buffers: Sequence[pickle.PickleBuffer]) -> tuple[tuple[int, int], ...]:
+    spans = []
+    for buffer in buffers:
+        raw = buffer.raw()
+        first = -(-file.tell() // _ALIGNED) * _ALIGNED
+        file.seek(first)
+        file.write(raw)
+        spans.append((first, first + raw.nbytes))
+    file.flush()
+    return tuple(spans)

@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import textwrap
 import time
 from collections.abc import Iterator
@@ -224,6 +225,26 @@ def test_large_arrays_outlive_a_worker(table: np.ndarray, tmp_path: Path) -> Non
     with Pool(2) as own:
         found = assembled(list(own.map(function, cut([np.arange(40)], 2))), 40)
     np.testing.assert_array_equal(found, 2 * np.arange(40.0))
+
+
+def test_without_a_folder_for_files_arrays_travel_themselves(
+    table: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "nowhere"))
+    function = partial(pool_jobs.times_of_table, table=table)
+    with laid(function) as travelling:
+        assert isinstance(travelling, bytes)
+        assert len(travelling) >= table.nbytes
+
+
+def test_without_room_for_files_arrays_travel_themselves(table: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("foretail.execution.laid._written", _no_room)
+    with laid(partial(pool_jobs.times_of_table, table=table)) as travelling:
+        assert isinstance(travelling, bytes)
+
+
+def _no_room(*_: object) -> None:
+    raise OSError(28, "No space left on device")
 
 
 def test_small_functions_travel_as_they_are() -> None:
