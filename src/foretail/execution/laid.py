@@ -7,7 +7,7 @@ import mmap
 import pickle
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -54,20 +54,15 @@ def laid(function: Callable[..., Any]) -> Iterator[bytes | Laid]:
     if sum(buffer.raw().nbytes for buffer in buffers) < _WORTH_IT:
         yield pickle.dumps(function, protocol=5)
         return
-    try:
-        file = tempfile.NamedTemporaryFile(prefix="foretail-")  # noqa: SIM115  (it is there for the block of the caller)
-    except OSError as error:
-        logger.info("no folder for a file to share (%s): every worker gets a copy", error)
-        yield pickle.dumps(function, protocol=5)
-        return
-    with file:
+    with ExitStack() as stack:
+        travelling: bytes | Laid
         try:
-            spans = _written(file, buffers)
-        except OSError as error:  # the folder is full
-            logger.info("no room for a file to share (%s): every worker gets a copy", error)
-            yield pickle.dumps(function, protocol=5)
-        else:
-            yield Laid(head, file.name, spans)
+            file = stack.enter_context(tempfile.NamedTemporaryFile(prefix="foretail-"))
+            travelling = Laid(head, file.name, _written(file, buffers))
+        except OSError as error:
+            logger.info("no file for workers to share (%s): each gets a copy", error)
+            travelling = pickle.dumps(function, protocol=5)
+        yield travelling
 
 
 def _written(file: IO[bytes], buffers: Sequence[pickle.PickleBuffer]) -> tuple[tuple[int, int], ...]:

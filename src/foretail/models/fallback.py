@@ -10,9 +10,11 @@ import numpy.typing as npt
 from foretail.models.contract import Forecast
 from foretail.panel.panel import Panel
 
-__all__ = ["answered", "last_season"]
+__all__ = ["EXPLODED", "answered", "believable", "last_season", "unbelievable"]
 
 FloatArray = npt.NDArray[np.float64]
+
+EXPLODED = 20.0  # times the largest value of a series: nobody would believe it
 
 
 def last_season(panel: Panel, h: int, season_length: int | None = None) -> FloatArray:
@@ -53,3 +55,30 @@ def answered(y_hat: FloatArray, panel: Panel, reasons: Mapping[int, str]) -> For
         y_hat = y_hat.copy()
         y_hat[rows] = last_season(panel, y_hat.shape[1])[rows]
     return Forecast(np.maximum(y_hat, 0.0) if panel.spec.non_negative else y_hat, reasons=dict(sorted(reasons.items())))
+
+
+def believable(panel: Panel, scale: FloatArray) -> FloatArray:
+    """``[N]`` the most that anybody would believe of each series, by the largest value it ever had.
+
+    Parameters
+    ----------
+    scale : ``[N]`` size of each series, which the largest value is at least.
+    """
+    most: FloatArray = EXPLODED * np.maximum(np.where(panel.observed, np.abs(panel.y), 0.0).max(axis=1), scale)
+    return most
+
+
+def unbelievable(
+    y_hat: FloatArray, limit: FloatArray, reference: FloatArray, family: str, unknown: str = "no open period observed"
+) -> dict[int, str]:
+    """Series whose forecast is no number, or beyond what can be believed, with the reason.
+
+    Parameters
+    ----------
+    y_hat : ``[N, H]``. limit : ``[N]``, see `believable`. reference : ``[N, H]``, not finite where nothing is known.
+    family : that exploded. unknown : the reason where nothing is known.
+    """
+    nothing = ~np.isfinite(reference).all(axis=1)
+    sane = np.isfinite(y_hat).all(axis=1) & (np.abs(np.nan_to_num(y_hat)).max(axis=1) <= limit)
+    reasons = {int(row): f"{family} exploded" for row in np.flatnonzero(~sane)}
+    return reasons | {int(row): unknown for row in np.flatnonzero(nothing)}

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from foretail.models.fallback import EXPLODED
 from foretail.models.prophet_design import Design, Values, build_design, values_of
 from foretail.models.prophet_lasso import Prior, combine
 from foretail.models.prophet_law import deviations
@@ -23,7 +24,6 @@ IntArray = npt.NDArray[np.int64]
 
 MIN_PERIODS = 10  # a slope, a level and a noise cannot be told from less
 _BLOCK_BYTES, _MOST_ROWS = 8e6, 128  # columns of the series done at once: more leaves the cache, fewer wastes calls
-_EXPLODED = 20.0  # times the largest value of a series: nobody would believe it
 _TREND_PRECISION = 1 / 25  # of slope and level, N(0, 5)
 
 
@@ -142,7 +142,7 @@ class _Task:
     def _unbelievable(self, y_hat: FloatArray, values: Values) -> dict[int, str]:
         largest = np.where(values.used, np.abs(np.nan_to_num(self.y)), 0.0).max(1, initial=0.0)
         with np.errstate(over="ignore", invalid="ignore"):
-            sane = (np.abs(y_hat) <= _EXPLODED * largest[:, None]).all(1)
+            sane = (np.abs(y_hat) <= EXPLODED * largest[:, None]).all(1)
         return {int(row): "prophet exploded" for row in np.flatnonzero(~sane & (values.n >= MIN_PERIODS))}
 
 

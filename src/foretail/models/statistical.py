@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from foretail.core.frequency import Frequency
+from foretail.features.cube import mean_of
 from foretail.models.contract import Tags
 from foretail.models.local import LocalFamily, PerSeries, filled
 from foretail.models.parameters import at_least, one_of
@@ -136,8 +137,8 @@ class SeasonalWindowAverage(LocalFamily):
         window = np.full((len(y), n_seasons * season), np.nan)
         used = min(y.shape[1], window.shape[1])
         window[:, window.shape[1] - used :] = y[:, y.shape[1] - used :]
-        places = _mean_of_known(window.reshape(len(y), n_seasons, season))
-        level = _mean_of_known(places[:, :, None])
+        places = mean_of(window.reshape(len(y), n_seasons, season))
+        level = mean_of(places[:, :, None])
         repeated: FloatArray = np.where(np.isfinite(places), places, level)[:, np.arange(h) % season]
         return repeated, {}
 
@@ -150,12 +151,6 @@ def _season(history: FloatArray, frequency: Frequency) -> int:
 def _mean(model: Any, history: FloatArray, h: int) -> FloatArray:
     found: FloatArray = np.asarray(model.forecast(history, h=h)["mean"], dtype=np.float64)
     return found
-
-
-def _mean_of_known(values: FloatArray) -> FloatArray:
-    """Mean over the second axis without NaN; NaN where there is nothing."""
-    count = np.isfinite(values).sum(1)
-    return np.where(count > 0, np.nansum(values, 1) / np.maximum(count, 1), np.nan)
 
 
 def _smoothed(history: FloatArray, season: int, h: int, full: bool = False) -> FloatArray:

@@ -27,7 +27,7 @@ from foretail.models.attribution import over_a_base
 from foretail.models.base import LinearBase, fit_base
 from foretail.models.contract import Forecast, Forecaster, Tags
 from foretail.models.contributions import Contributions
-from foretail.models.fallback import answered
+from foretail.models.fallback import answered, believable, unbelievable
 from foretail.models.heads import ALL_HEADS, INTERVAL_HEADS, filled_levels, with_quantiles
 from foretail.models.monotone import Monotone, check_monotone, check_together, constraints, monotone_plan, read_monotone
 from foretail.models.parameters import at_least, one_of, share_above_0
@@ -49,7 +49,6 @@ _HALF_LIFE = {"D": 400, "W": 40, "M": 24}
 _CLIP = {"log": 3.0, "level": 20.0}  # differences from the base are cut here: a factor of 20, or 20 times the series
 _ZERO_SHARE = 0.15  # with more open periods without sales than this, logs describe a series badly
 _FEWEST_ROWS = 50  # fewer training rows than this teach nothing that the last season does not say
-_EXPLODED = 20.0  # times the largest value of a series: nobody would believe it
 
 _SPACES = ("auto", "log", "level", "backtest")
 _HEADS = ("auto", "none", "interval", "quantile")
@@ -327,7 +326,9 @@ class Trees(Forecaster):
         return self._answered(self._sold(outlook, {})[0], outlook)
 
     def _answered(self, y_hat: FloatArray, outlook: Outlook) -> Forecast:
-        return answered(y_hat, outlook.panel, _unbelievable(y_hat, outlook, self.family))
+        panel, asof = outlook.panel, outlook.asof
+        limit = believable(panel, asof.cube.scale)
+        return answered(y_hat, panel, unbelievable(y_hat, limit, asof.reference, self.family))
 
     def _sold(self, outlook: Outlook, heads: Mapping[float, Any]) -> tuple[FloatArray, FloatArray]:
         """Sales of every series and step ``[N, H]``, and ``[N, H, Q]`` at the default levels where there are heads."""
@@ -429,13 +430,3 @@ def calm_threads() -> None:
 def _usual_space(panel: Panel) -> str:
     open_y = panel.y[panel.observed & ~panel.closed[:, : panel.n_periods]]
     return "level" if np.count_nonzero(open_y <= 0) > _ZERO_SHARE * len(open_y) else "log"
-
-
-def _unbelievable(y_hat: FloatArray, outlook: Outlook, family: str) -> dict[int, str]:
-    """Series whose forecast is no number, or far beyond anything they ever sold."""
-    nothing = ~np.isfinite(outlook.asof.reference).all(axis=1)
-    largest = np.where(outlook.panel.observed, np.abs(outlook.panel.y), 0.0).max(axis=1)
-    bound = _EXPLODED * np.maximum(largest, outlook.asof.cube.scale)
-    sane = np.isfinite(y_hat).all(axis=1) & (np.abs(np.nan_to_num(y_hat)).max(axis=1) <= bound)
-    reasons = {int(row): f"{family} exploded" for row in np.flatnonzero(~sane)}
-    return reasons | {int(row): "no open period observed" for row in np.flatnonzero(nothing)}

@@ -27,7 +27,7 @@ from foretail.models.attribution import over_a_base
 from foretail.models.base import LinearBase
 from foretail.models.contract import Forecast, Forecaster, Tags
 from foretail.models.contributions import Contributions
-from foretail.models.fallback import answered
+from foretail.models.fallback import EXPLODED, answered, believable, unbelievable
 from foretail.models.heads import with_quantiles
 from foretail.models.neural.forward import Forward, quantiles
 from foretail.models.neural.inputs import Inputs
@@ -57,7 +57,6 @@ _STRIDE = {"D": 10, "W": 3, "M": 1}
 _HALF_LIFE = {"D": 400, "W": 40, "M": 24}  # age at which a row counts half
 _ZERO_SHARE = 0.15  # with more open periods without sales than this, logs describe a series badly
 _FEWEST_ROWS = 50  # fewer training rows than this teach nothing that the last season does not say
-_EXPLODED = 20.0  # times the largest value of a series: nobody would believe it
 _SPACES = ("auto", "log", "level")
 _FEATURES = ("asof", "store")
 _PARAMS = (
@@ -212,9 +211,9 @@ class Neural(Forecaster):
         panel, asof = outlook.panel, outlook.asof
         found = np.concatenate([self._quantiles(part.rows()) for part in outlook.parts()])
         found = found.reshape(panel.n_series, outlook.h, len(DEFAULT_QUANTILES))
-        limit = _EXPLODED * _largest(panel, asof.cube.scale)
+        limit = believable(panel, asof.cube.scale)
         y_hat = found[:, :, DEFAULT_QUANTILES.index(0.5)]
-        forecast = answered(y_hat, panel, _unbelievable(y_hat, limit, asof.reference))
+        forecast = answered(y_hat, panel, unbelievable(y_hat, limit, asof.reference, "neural"))
         return with_quantiles(forecast, np.clip(found, -limit[:, None, None], limit[:, None, None]), panel)
 
     def predict_rows(
@@ -243,7 +242,7 @@ class Neural(Forecaster):
                 "  fix:   train neural[features=store], with more history if it already is"
             )
         rows = self.store_.rows(features, Frequency(self.store_.freq).to_index(as_of), step)
-        found, limit = self._quantiles(rows), _EXPLODED * rows.scale
+        found, limit = self._quantiles(rows), EXPLODED * rows.scale
         y_hat = found[:, DEFAULT_QUANTILES.index(0.5)]
         least = 0.0 if self.store_.non_negative else -np.inf
         good = np.isfinite(y_hat) & (np.abs(np.nan_to_num(y_hat)) <= limit)
@@ -253,9 +252,9 @@ class Neural(Forecaster):
     def _believed(self, rows: Rows, panel: Panel, h: int) -> Forecast:
         """As `predict_from`, of rows of the store, which tell themselves what can be believed."""
         found = self._quantiles(rows)
-        y_hat, limit = found[:, DEFAULT_QUANTILES.index(0.5)].reshape(-1, h), _EXPLODED * rows.scale
+        y_hat, limit = found[:, DEFAULT_QUANTILES.index(0.5)].reshape(-1, h), EXPLODED * rows.scale
         reference = rows.reference.reshape(-1, h)
-        reasons = _unbelievable(y_hat, limit.reshape(-1, h)[:, 0], reference, "no recent sales known")
+        reasons = unbelievable(y_hat, limit.reshape(-1, h)[:, 0], reference, "neural", "no recent sales known")
         bounded = np.clip(found, -limit[:, None], limit[:, None]).reshape(panel.n_series, h, -1)
         return with_quantiles(answered(y_hat, panel, reasons), bounded, panel)
 
@@ -344,19 +343,3 @@ def _weighed(rows: Rows, panel: Panel) -> FloatArray:
 def _choose_space(panel: Panel) -> str:
     open_y = panel.y[panel.observed & ~panel.closed[:, : panel.n_periods]]
     return "level" if np.count_nonzero(open_y <= 0) > _ZERO_SHARE * len(open_y) else "log"
-
-
-def _largest(panel: Panel, scale: FloatArray) -> FloatArray:
-    """``[N]`` the largest value each series ever had, at least its scale."""
-    found: FloatArray = np.maximum(np.where(panel.observed, np.abs(panel.y), 0.0).max(axis=1), scale)
-    return found
-
-
-def _unbelievable(
-    y_hat: FloatArray, limit: FloatArray, reference: FloatArray, unknown: str = "no open period observed"
-) -> dict[int, str]:
-    """Series whose forecast is no number, or far beyond anything they ever sold."""
-    nothing = ~np.isfinite(reference).all(axis=1)
-    sane = np.isfinite(y_hat).all(axis=1) & (np.abs(np.nan_to_num(y_hat)).max(axis=1) <= limit)
-    reasons = {int(row): "neural exploded" for row in np.flatnonzero(~sane)}
-    return reasons | {int(row): unknown for row in np.flatnonzero(nothing)}
