@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
@@ -15,7 +16,7 @@ from foretail.backtest.metrics import Evaluation, pooled_wape, scales, score
 from foretail.backtest.permuted import AS_IT_IS, importance_of, sampled_rows
 from foretail.backtest.result import NAIVE, Leaderboard, LeaderboardRow, Scores, Window
 from foretail.backtest.runner import OUT_OF_TIME, Candidate, FamilyResult, run_families
-from foretail.backtest.select import Selection, blend, select
+from foretail.backtest.select import NEAR_BEST, Selection, blend, select
 from foretail.backtest.windows import rolling_windows
 from foretail.core.columns import CUTOFF, DS, STEP, UNIQUE_ID, Y_HAT, Y
 from foretail.core.errors import ForecastError
@@ -85,7 +86,8 @@ class Backtest:
     Attributes
     ----------
     leaderboard : figures of the outer windows. chosen : the model to use. weights : ``{family: share}`` of it.
-    mixture : how its members are mixed, when it is the ensemble.
+    measured : the shares that the leaderboard measured, fitted on the inner windows alone.
+    mixture : how its members are mixed, when it is the ensemble; weighted on every window.
     intervals : calibrated on every window, for forecasts from the end of the panel.
     frame : the chosen model's forecasts on the outer windows: ``unique_id, ds, cutoff, step, y, y_hat, q…``.
     results : every window, oldest first. levels : quantile levels.
@@ -95,6 +97,7 @@ class Backtest:
     leaderboard: Leaderboard
     chosen: str
     weights: dict[str, float]
+    measured: dict[str, float]
     intervals: Conformal
     frame: pl.DataFrame
     results: tuple[WindowResult, ...]
@@ -143,6 +146,7 @@ class Backtest:
             leaderboard=replace(self.leaderboard, rows=rows),
             chosen=model,
             weights={model: 1.0},
+            measured={model: 1.0},
             intervals=_intervals(panel, h, self.results, model, self.levels),
             frame=frame,
             mixture=None,
@@ -221,7 +225,9 @@ def _conclude(
     levels: tuple[float, ...],
 ) -> Backtest:
     able = [name for name, result in families.items() if not result.is_out]
-    selection = _selection(panel, h, results, able)
+    inner_results = _of_role(results, "inner")
+    first_outer = _of_role(results, "outer")[0].window.n_periods
+    selection = _selection(panel, h, inner_results or results, able, first_outer)
     weights = {NAIVE: 1.0} if selection.mixture is None else selection.mixture.shares()
     if selection.mixture is not None and len(weights) > 1:
         groups = selection.mixture.groups(panel.unique_ids)
@@ -237,15 +243,20 @@ def _conclude(
     chosen = selection.alone or (ENSEMBLE if ENSEMBLE in able else NAIVE)
     if not score(evaluations[chosen]).wape < score(evaluations[NAIVE]).wape:
         chosen = NAIVE  # what does not beat seasonal naive where nothing was chosen is not used
+    leaderboard = _leaderboard(results, families, evaluations, inner, chosen, weights)
+    mixture = selection.mixture if chosen == ENSEMBLE else None
+    if mixture is not None and inner_results:
+        mixture = _weighted_again(panel, h, results, mixture)
     return Backtest(
-        leaderboard=_leaderboard(results, families, evaluations, inner, chosen, weights),
+        leaderboard=leaderboard,
         chosen=chosen,
-        weights=weights if chosen == ENSEMBLE else {chosen: 1.0},
+        weights={chosen: 1.0} if mixture is None else mixture.shares(),
+        measured={chosen: 1.0} if mixture is None else weights,
         intervals=_intervals(panel, h, results, chosen, levels),
         frame=_frame(panel, _of_role(results, "outer"), evaluations[chosen], chosen),
         results=results,
         levels=levels,
-        mixture=selection.mixture if chosen == ENSEMBLE else None,
+        mixture=mixture,
         permuted={name: result.permuted for name, result in families.items() if result.permuted},
     )
 
@@ -258,23 +269,31 @@ def _intervals(
     return Conformal.fit([result.held_back(model, panel.n_periods, year) for result in results], levels, h)
 
 
+def _weighted_again(panel: Panel, h: int, results: Sequence[WindowResult], mixture: Mixture) -> Mixture:
+    """The ensemble that goes on: the same members, weighted on every window, the newest and most like now included."""
+    again = _selection(panel, h, results, mixture.members, panel.n_periods, near=math.inf).mixture
+    return mixture if again is None or set(again.members) != set(mixture.members) else again
+
+
 def _selection(
     panel: Panel,
     h: int,
-    results: Sequence[WindowResult],
+    chosen_on: Sequence[WindowResult],
     able: Sequence[str],
+    known: int,
+    near: float = NEAR_BEST,
 ) -> Selection:
-    chosen_on = _of_role(results, "inner") or results
-    first_outer = _of_role(results, "outer")[0].window.n_periods
+    """What some windows choose; ``known`` columns of the panel say which pattern of demand a series has."""
     return select(
         [result.y for result in chosen_on],
         {name: [result.forecasts[name] for result in chosen_on] for name in able},
         origins=[result.window.n_periods for result in chosen_on],
         h=h,
         unique_ids=panel.unique_ids,
-        segments=segments(panel.as_of(first_outer)).codes,
+        segments=segments(panel.as_of(known)).codes,
         prior={name: FAMILIES[parse(name)[0]].prior for name in able},
         is_like_now=_is_like_now(panel, h, chosen_on),
+        near=near,
     )
 
 

@@ -16,13 +16,13 @@ from foretail.backtest.evidence import compare, error_groups
 from foretail.backtest.metrics import pooled_wape
 from foretail.models.mixture import Mixture
 
-__all__ = ["Selection", "blend", "select"]
+__all__ = ["NEAR_BEST", "Selection", "blend", "select"]
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 
 _PICKS = 10  # weights are multiples of a tenth before they are shrunk
-_NEAR_BEST = 1.25  # a member more than this much worse than the best one is never mixed in
+NEAR_BEST = 1.25  # a member more than this much worse than the best one is never mixed in
 _SHRINK = 0.5  # weight of the plain mean of those near the best: few windows hide what happens once a year
 _BORROWED_CELLS = 500  # a segment with as many scored cells counts as much as all series together
 _POWER = 2.0  # weights of a series fall with this power of its error
@@ -90,6 +90,7 @@ def select(
     segments: IntArray,
     prior: Mapping[str, float] | None = None,
     is_like_now: Sequence[bool] | None = None,
+    near: float = NEAR_BEST,
 ) -> Selection:
     """The ensemble of the models near the best one.
 
@@ -103,12 +104,13 @@ def select(
     segments : ``[N]`` code of each series' segment.
     prior : part of a model in an ensemble of which nothing has been measured; none when empty.
     is_like_now : per window, whether models knew as much of the year as they do now; all of them when None.
+    near : times the error of the best one that a member may make.
     """
     alone = {name: pooled_wape(actuals, parts) for name, parts in forecasts.items()}
     alone = {name: value for name, value in alone.items() if np.isfinite(value)}
     if not alone:
         return Selection(None)
-    bound = _NEAR_BEST * min(alone.values())
+    bound = near * min(alone.values())
     believed = {name: part for name, part in (prior or {}).items() if part > 0 and name in alone}
     strange = 1 - float(np.mean(is_like_now)) if is_like_now and believed else 0.0
     pool = sorted(name for name, value in alone.items() if value <= bound or (strange > 0 and name in believed))

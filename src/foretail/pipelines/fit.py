@@ -174,9 +174,10 @@ def _info(prepared: Prepared, result: Backtest, model: Forecaster) -> BundleInfo
 def _tree(result: Backtest) -> FamilyTree:
     if result.chosen != ENSEMBLE:
         return FamilyTree(result.chosen)
-    return FamilyTree(
-        ENSEMBLE, members=tuple(FamilyTree(name, weight=weight) for name, weight in result.weights.items())
+    members = (
+        FamilyTree(name, weight=weight, measured=result.measured[name]) for name, weight in result.weights.items()
     )
+    return FamilyTree(ENSEMBLE, members=tuple(members))
 
 
 def _plan_of(model: Forecaster) -> Plan | None:
@@ -190,8 +191,7 @@ def _champion_rescored(registry: Registry, name: str, result: Backtest) -> Conte
     if champion is None:
         return None
     info = read_info(registry.fetch(name, champion.version))
-    members = info.tree.members or (info.tree,)
-    weights = {member.family: member.weight for member in members}
+    weights = info.tree.measured_weights
     if not set(weights) <= set(result.results[0].forecasts):
         return None
     return replace(info.contender(), wape=result.wape_of(weights), naive=result.wape_of({NAIVE: 1.0}))

@@ -24,7 +24,8 @@ class FamilyTree:
     ----------
     family : name in `foretail.models.families`.
     params : keyword arguments it was made with.
-    weight : share in the ensemble it is a member of.
+    weight : share in the ensemble it is a member of. measured : that share where the leaderboard's windows, on which
+        the gate compares, were left out of its fit; the same where it is None.
     members : the members of an ensemble.
     """
 
@@ -32,12 +33,19 @@ class FamilyTree:
     params: Mapping[str, object] = field(default_factory=dict)
     weight: float = 1.0
     members: tuple[FamilyTree, ...] = ()
+    measured: float | None = None
+
+    @property
+    def measured_weights(self) -> dict[str, float]:
+        """``{family: share}`` with which it may be scored on windows of its own backtest."""
+        parts = self.members or (self,)
+        return {part.family: part.weight if part.measured is None else part.measured for part in parts}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> FamilyTree:
         """Read what ``asdict`` wrote."""
         members = tuple(cls.from_dict(member) for member in values["members"])
-        return cls(values["family"], values["params"], values["weight"], members)
+        return cls(values["family"], values["params"], values["weight"], members, values.get("measured"))
 
 
 @dataclass(frozen=True)

@@ -228,11 +228,24 @@ def test_the_frame_holds_every_scored_cell_with_ordered_quantiles(panel, result)
 
 
 def test_any_mix_can_be_scored_on_the_outer_windows(result):
-    own = result.wape_of(result.weights)
+    own = result.wape_of(result.measured)
     assert set(own) == {f"{i.window.cutoff}+{i.window.h}" for i in result.results if i.window.role == "outer"}
     by_cutoff = {key.split("+")[0]: value for key, value in own.items()}
     scored = result.leaderboard.chosen.windows
     assert by_cutoff == {cutoff: pytest.approx(scores.wape) for cutoff, scores in scored.items()}
+
+
+def test_the_ensemble_that_goes_on_is_weighted_on_every_window_and_scored_without_the_outer_ones():
+    calm, rough = busy_weeks(), busy_weeks()
+    rough[:, -14:] *= np.random.default_rng(2).uniform(0.5, 1.5, (4, 14))  # the outer windows: no week repeats another
+    calm, rough = (backtest(panel_of(y), 7, SOME, levels=LEVELS) for y in (calm, rough))
+    assert calm.chosen == rough.chosen == "ensemble"
+    assert calm.measured == rough.measured
+    assert calm.weights[NAIVE] > rough.weights[NAIVE]
+    for found in (calm, rough):
+        assert set(found.weights) == set(found.measured)
+        assert found.mixture.shares() == found.weights
+        assert found.weights != found.measured
 
 
 def test_workers_change_no_bit(panel, result, workers):

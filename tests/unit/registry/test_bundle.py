@@ -195,10 +195,18 @@ def test_a_family_that_is_not_installed_is_named(folder: Path, monkeypatch: pyte
 
 
 def test_an_ensemble_keeps_its_tree(tmp_path: Path, bundle: Bundle) -> None:
-    members = (FamilyTree("boosting", {"leaves": 31}, 0.6), FamilyTree("theta", {}, 0.4))
+    members = (FamilyTree("boosting", {"leaves": 31}, 0.6, measured=0.5), FamilyTree("theta", {}, 0.4, measured=0.5))
     info = replace(bundle.info, tree=FamilyTree("last_week", {}, 1.0, members))
     write_bundle(tmp_path / "bundle", replace(bundle, info=info))
     assert read_info(tmp_path / "bundle").tree == info.tree
+
+
+def test_a_version_is_compared_by_the_weights_that_were_measured() -> None:
+    members = (FamilyTree("boosting", {}, 0.6, measured=0.5), FamilyTree("theta", {}, 0.4, measured=0.5))
+    assert FamilyTree("ensemble", members=members).measured_weights == {"boosting": 0.5, "theta": 0.5}
+    plain = tuple(FamilyTree(member.family, {}, member.weight) for member in members)
+    assert FamilyTree("ensemble", members=plain).measured_weights == {"boosting": 0.6, "theta": 0.4}
+    assert FamilyTree("theta").measured_weights == {"theta": 1.0}
 
 
 def test_a_place_that_cannot_be_written(tmp_path: Path, bundle: Bundle) -> None:
