@@ -31,7 +31,7 @@ from foretail.models.fallback import answered, believable, unbelievable
 from foretail.models.heads import ALL_HEADS, INTERVAL_HEADS, filled_levels, with_quantiles
 from foretail.models.monotone import Monotone, check_monotone, check_together, constraints, monotone_plan, read_monotone
 from foretail.models.parameters import at_least, one_of, share_above_0
-from foretail.models.sample import Sample, row_weights, taken, with_base
+from foretail.models.sample import Sample, row_weights, taken, with_base, young_features
 from foretail.panel.panel import Panel
 
 __all__ = ["HUBER", "Trees", "calm_threads"]
@@ -83,9 +83,9 @@ class Trees(Forecaster):
     Attributes
     ----------
     plan_ : decisions about the features. base_ : the linear base. boosters_ : the trees, one booster per bag; there is
-    no base and no tree after a fit on too little history. names_ : features of the trees, in their order. rounds_ :
-    rounds of the point forecast. shift_ : what the middle of the sales lies above that, in logs.
-    heads_ : quantile level -> trees.
+    no base and no tree after a fit on too little history. names_ : features of the trees, in their order.
+    hidden_ : those whose values they are not shown, see `young_features`. rounds_ : rounds of the point forecast.
+    shift_ : what the middle of the sales lies above that, in logs. heads_ : quantile level -> trees.
 
     Raises
     ------
@@ -191,8 +191,10 @@ class Trees(Forecaster):
         cutoffs = training_cutoffs(panel, h, _STRIDE[letter])
         rows = training_rows(panel, self.plan_, h, cutoffs, self.max_rows, self.random_state)
         self.names_ = (*rows.names, "base")
+        self.hidden_ = young_features(rows, panel.frequency) if len(rows) else ()
         if len(rows) >= _FEWEST_ROWS:
-            self._learn(rows, row_weights(rows, panel.n_periods, _HALF_LIFE[letter]), letter, panel.n_periods - 1 - h)
+            weight = row_weights(rows, panel.n_periods, _HALF_LIFE[letter], self.hidden_)
+            self._learn(rows, weight, letter, panel.n_periods - 1 - h)
         return self
 
     def _learn(self, rows: Rows, weight: FloatArray, letter: str, last: int) -> None:
@@ -252,7 +254,7 @@ class Trees(Forecaster):
         base = linear.predict(rows)
         bound = _CLIP[self.plan_.space]
         return Sample(
-            with_base(rows, base),
+            with_base(rows, base, self.hidden_),
             np.clip(rows.target - base, -bound, bound),
             weight,
             [position for position, feature in enumerate(rows.features) if feature.is_category],
@@ -335,7 +337,7 @@ class Trees(Forecaster):
         assert self.base_ is not None  # noqa: S101  (there is an outlook only where something was learned)
         rows = outlook.rows()
         base = self.base_.predict(rows)
-        x = with_base(rows, base)
+        x = with_base(rows, base, self.hidden_)
         y_hat = self._sales(rows, base + self._mean(x) + self.shift_).reshape(-1, outlook.h)
         if not heads:
             return y_hat, np.empty((*y_hat.shape, 0))
@@ -365,7 +367,7 @@ class Trees(Forecaster):
 
     def _learned(self, rows: Rows, base: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Mean Shapley values of the features and the base ``[R, F + 1]``, and what the trees answer ``[R]``."""
-        x = with_base(rows, base)
+        x = with_base(rows, base, self.hidden_)
         shapley = np.mean([self._shapley(booster, x) for booster in self.boosters_], axis=0)
         return shapley[:, :-1], self._mean(x) + self.shift_
 
@@ -387,6 +389,7 @@ class Trees(Forecaster):
             "plan": self.plan_.to_dict(),
             "base": None if self.base_ is None else self.base_.to_dict(),
             "names": self.names_,
+            "hidden": self.hidden_,
             "rounds": self.rounds_,
             "shift": self.shift_,
             "heads": list(self.heads_),
@@ -404,6 +407,7 @@ class Trees(Forecaster):
         model = cls(**stored["params"])
         model.plan_ = Plan.from_dict(stored["plan"])
         model.names_ = tuple(stored["names"])
+        model.hidden_ = tuple(stored.get("hidden", ()))
         model.base_ = None if stored["base"] is None else LinearBase.from_dict(stored["base"])
         bags = 0 if model.base_ is None else model.bags
         model.boosters_ = [model._read(model._file(folder, bag)) for bag in range(bags)]

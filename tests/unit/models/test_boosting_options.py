@@ -82,6 +82,22 @@ def test_few_pieces_a_day_are_forecast_by_their_middle(kind: type[Trees], tmp_pa
     assert small(kind, space="level").fit(past, H).shift_ == 0.0
 
 
+# a young history
+
+
+@BOTH
+def test_trees_are_not_shown_a_year_that_only_the_newest_days_know(kind: type[Trees], tmp_path: Path) -> None:
+    past = shop(periods=392).as_of(385, H)
+    model = small(kind).fit(past, H)
+    assert "aligned" in model.hidden_
+    assert not set(model.hidden_) & {name for name, _ in model.importance()}
+    model.save(tmp_path)
+    loaded = kind.load(tmp_path)
+    assert loaded.hidden_ == model.hidden_
+    np.testing.assert_array_equal(loaded.predict(past, H).y_hat, model.predict(past, H).y_hat)
+    assert small(kind).fit(shop(periods=800).as_of(793, H), H).hidden_ == ()
+
+
 # monotone
 
 
