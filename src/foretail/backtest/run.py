@@ -17,7 +17,7 @@ from foretail.backtest.permuted import AS_IT_IS, importance_of, sampled_rows
 from foretail.backtest.result import NAIVE, Leaderboard, LeaderboardRow, Scores, Window
 from foretail.backtest.runner import OUT_OF_TIME, Candidate, FamilyResult, run_families
 from foretail.backtest.select import NEAR_BEST, Selection, blend, select
-from foretail.backtest.windows import rolling_windows
+from foretail.backtest.windows import rolling_windows, whole_year
 from foretail.core.columns import CUTOFF, DS, STEP, UNIQUE_ID, Y_HAT, Y
 from foretail.core.errors import ForecastError
 from foretail.core.progress import Progress, Silent
@@ -265,7 +265,7 @@ def _intervals(
     panel: Panel, h: int, results: Sequence[WindowResult], model: str, levels: tuple[float, ...]
 ) -> Conformal:
     """Calibrated on every window, for forecasts from the end of the panel."""
-    year = _whole_year(panel, h)
+    year = whole_year(panel, h)
     return Conformal.fit([result.held_back(model, panel.n_periods, year) for result in results], levels, h)
 
 
@@ -299,13 +299,8 @@ def _selection(
 
 def _is_like_now(panel: Panel, h: int, results: Sequence[WindowResult]) -> list[bool]:
     """Per window, whether a model could have learned from a whole year, if one can from the whole panel."""
-    needed = _whole_year(panel, h)
+    needed = whole_year(panel, h)
     return [result.window.n_periods >= needed or panel.n_periods < needed for result in results]
-
-
-def _whole_year(panel: Panel, h: int) -> int:
-    """Periods from which on a model has seen every date of the year with its horizon behind it."""
-    return panel.frequency.year_length + h
 
 
 def _leaderboard(
@@ -353,7 +348,7 @@ def _evaluations(
     evaluations = []
     for result in _of_role(results, "outer"):
         known = result.window.n_periods
-        year = _whole_year(panel, h)
+        year = whole_year(panel, h)
         held = [other.held_back(model, known, year) for other in results if other.window.n_periods < known]
         y_hat = np.nan_to_num(result.forecasts[model])
         evaluation = Evaluation(result.y, y_hat, result.closed, result.scale, result.squared_scale)

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from foretail.backtest.metrics import pooled_wape
 from foretail.backtest.permuted import permuted_forecasts, sampled_rows
 from foretail.backtest.result import NAIVE, Window
+from foretail.backtest.windows import whole_year
 from foretail.execution.pool import Chunk, warm_pool
 from foretail.features.demand import as_demanded
 from foretail.models.contract import Forecaster
@@ -126,7 +127,7 @@ def run_families(
             result.failures[reason] += 1
         return not result.is_out
 
-    for done in _done(panel, h, _jobs(candidates, windows), seed, n_workers, wanted):
+    for done in _done(panel, h, _jobs(candidates, windows, whole_year(panel, h)), seed, n_workers, wanted):
         family = done.job.candidate.family
         result = results[family]
         result.seconds += done.seconds
@@ -166,14 +167,15 @@ def _hopeless(panel: Panel, family: str, windows: Sequence[Window], results: Map
     return f"left out: WAPE {errors[family]:.3g} in the first window, {best} {errors[best]:.3g}"
 
 
-def _jobs(candidates: Sequence[Candidate], windows: Sequence[Window]) -> list[_Job]:
-    """Local families window by window; global ones are fitted again only when their history has grown."""
+def _jobs(candidates: Sequence[Candidate], windows: Sequence[Window], year: int) -> list[_Job]:
+    """Local families window by window; global ones are fitted again when their history has grown, or knows a year."""
     jobs = []
     for candidate in candidates:
         local = family_class(candidate.family).tags.local
         group: list[tuple[int, Window]] = []
         for position, window in enumerate(windows):
-            if group and (local or window.n_periods >= _REFIT_GROWTH * group[0][1].n_periods):
+            fitted = group[0][1].n_periods if group else 0
+            if group and (local or fitted < year <= window.n_periods or window.n_periods >= _REFIT_GROWTH * fitted):
                 jobs.append(_Job(candidate, tuple(group)))
                 group = []
             group.append((position, window))

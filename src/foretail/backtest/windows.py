@@ -6,7 +6,7 @@ from foretail.backtest.result import Window
 from foretail.core.errors import DataError, Problem
 from foretail.panel.panel import Panel
 
-__all__ = ["rolling_windows"]
+__all__ = ["rolling_windows", "whole_year"]
 
 
 def rolling_windows(
@@ -77,3 +77,8 @@ def _origins(first: int, end: int, h: int, n: int) -> list[int]:
 
 def _window(panel: Panel, n_periods: int, h: int, role: str) -> Window:
     return Window(n_periods, h, role, str(panel.dates(n_periods - 1, 1)[0]))
+
+
+def whole_year(panel: Panel, h: int) -> int:
+    """Periods from which on a model has seen every date of the year with its horizon behind it."""
+    return panel.frequency.year_length + h

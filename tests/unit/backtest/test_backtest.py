@@ -9,7 +9,7 @@ from contextlib import nullcontext
 import numpy as np
 import polars as pl
 import pytest
-from odd_families import TABLE, How, busy_weeks, panel_of
+from odd_families import TABLE, How, LastWeek, busy_weeks, panel_of
 
 from foretail.backtest import runner
 from foretail.backtest.metrics import wape
@@ -246,6 +246,14 @@ def test_the_ensemble_that_goes_on_is_weighted_on_every_window_and_scored_withou
         assert set(found.weights) == set(found.measured)
         assert found.mixture.shares() == found.weights
         assert found.weights != found.measured
+
+
+def test_a_global_family_that_knew_no_whole_year_is_fitted_again_where_one_is_known(monkeypatch):
+    fits = []
+    monkeypatch.setattr(LastWeek, "fit", lambda self, panel, h: fits.append(panel.n_periods) or self)
+    found = backtest(panel_of(busy_weeks(n=405)), 7, (Candidate("shifted", {"how": How.NAN}),), levels=LEVELS)
+    assert [item.window.n_periods for item in found.results] == [363, 370, 377, 384, 391, 398]
+    assert fits == [363, 377]  # a year and the horizon are 372 days
 
 
 def test_workers_change_no_bit(panel, result, workers):
