@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from foretail.backtest.run import Backtest, WindowResult
+from foretail.backtest.windows import whole_year
 from foretail.core.columns import UNIQUE_ID
 from foretail.forecasts.samples import Sampler, group_codes
 from foretail.models.dependence import Dependence
@@ -141,7 +142,7 @@ def _inside(y: FloatArray, drawn: FloatArray) -> BoolArray:
 
 def errors_of(panel: Panel, h: int, results: Sequence[WindowResult], model: str, known: int) -> list[HeldBack]:
     """Errors of a model in the windows that began before ``known`` columns, as they were known then."""
-    year = panel.frequency.year_length + h
+    year = whole_year(panel, h)
     return [result.held_back(model, known, year) for result in results if result.window.n_periods < known]
 
 
