@@ -37,6 +37,7 @@ BoolArray = npt.NDArray[np.bool_]
 _ROUNDING = 1e-6  # share of a forecast up to which a remainder is rounding, and counts to the level
 _REMAINDER = Term("not explained", OTHER)
 _AS_USUAL = "known columns as usual"
+_AGREEMENT = Term("agreement with the levels", OTHER)  # what heeding the levels above the series adds
 _Columns = dict[Term, FloatArray]
 
 
@@ -72,12 +73,16 @@ class Explainer:
     ----------
     model : fitted. panel : ends at the cutoff; its spec says the horizon.
     forecast : ``with_policies(panel, model.predict(panel, horizon))`` where it is known already; else it is made.
+    point : what the model itself says, where ``forecast`` heeds levels above the series and is another.
     """
 
-    def __init__(self, model: Forecaster, panel: Panel, forecast: Forecast | None = None):
+    def __init__(
+        self, model: Forecaster, panel: Panel, forecast: Forecast | None = None, point: Forecast | None = None
+    ):
         self._model, self._h = model, panel.spec.horizon
         self._panel = reaching(panel, self._h)
         self._forecast = forecast or with_policies(panel, model.predict(panel, self._h))
+        self._point = point or self._forecast
         self._outlooks: list[tuple[Plan, Outlook]] = []
 
     def explain(self, rows: IntArray, steps: IntArray) -> Explanation:
@@ -103,7 +108,10 @@ class Explainer:
         own = np.flatnonzero([not reason for reason in reasons])
         if len(own):
             asked = Asked(panel, self._h, rows[own], steps[own], outlooks=self._outlooks)
-            columns = _spread(_explained(self._model, asked, made[own]), own, len(rows))
+            said = self._point.y_hat[rows[own], steps[own] - 1]
+            columns = _explained(self._model, asked, said)
+            _add(columns, _AGREEMENT, made[own] - said)
+            columns = _spread(columns, own, len(rows))
             _add(columns, FLOOR, np.where([bool(reason) for reason in reasons], 0.0, y_hat - made))
         for group in (CLOSED, FALLBACK):
             told = np.array([reason.partition(":")[0] == group for reason in reasons], dtype=np.bool_)

@@ -21,13 +21,14 @@ from foretail.features.frame import Outlook
 from foretail.features.plan import Plan
 from foretail.forecasts.cold import shut_values
 from foretail.forecasts.frame import source_of, within_rules
+from foretail.forecasts.heeding import Reconciler
 from foretail.forecasts.policy import calibrated, policy_rows, with_intervals
 from foretail.models.again import FromOutlook, Mixes
 from foretail.models.contract import Forecast, Forecaster
 from foretail.models.intervals import Conformal, Size
 from foretail.panel.panel import Covariate, Panel
 
-__all__ = ["Answer", "Change", "WhatIf"]
+__all__ = ["Answer", "Change", "WhatIf", "Whole"]
 
 logger = logging.getLogger(__name__)
 
@@ -49,6 +50,20 @@ class Answer:
 
     values: FloatArray
     source: str
+
+
+@dataclass(frozen=True)
+class Whole:
+    """A panel and what it is answered with.
+
+    Attributes
+    ----------
+    panel : N series. forecast : of all of them, policies applied. point : what the model itself says of them.
+    """
+
+    panel: Panel
+    forecast: Forecast
+    point: Forecast
 
 
 @dataclass(frozen=True)
@@ -97,22 +112,33 @@ class WhatIf:
     Parameters
     ----------
     panel : N series that end at the cutoff. model : fitted. h : steps. intervals, levels : as for the forecast itself.
+    reconciled : makes the forecasts of the series heed those of levels above them; then a change of one series is heard
+        by others, and every answer is that of the whole panel.
 
     Attributes
     ----------
     panel : with exactly h future periods. point : of the model, for the panel as it is: ``[N, H]``.
-    forecast : the same with its intervals and policies.
+    forecast : the same reconciled, with its intervals and policies.
     """
 
-    def __init__(self, panel: Panel, model: Forecaster, h: int, intervals: Conformal, levels: tuple[float, ...]):
+    def __init__(
+        self,
+        panel: Panel,
+        model: Forecaster,
+        h: int,
+        intervals: Conformal,
+        levels: tuple[float, ...],
+        reconciled: Reconciler | None = None,
+    ):
         self.panel = reaching(panel, h)
+        self._reconciled = reconciled
         self._model, self._h, self._intervals, self._levels = model, h, intervals, levels
         self._way = _way(model, self.panel, h, [])
         self.point = self._way.point
         self._size = Size.of(self.panel)
         self._has_policy = policy_rows(self.panel)
         self._shut = {item.name: _shut(self.panel, item) for item in self.panel.known}
-        self.forecast = calibrated(self.panel, self.point, intervals, levels)
+        self.forecast = self._answered(self.panel, self.point)
 
     def as_it_is(self) -> tuple[FloatArray, list[str]]:
         """The forecast for what is known: ``[N, H, 1 + Q]`` and who answered each series."""
@@ -161,7 +187,7 @@ class WhatIf:
         size = Size(self._size.level[rows], self._size.noise[rows])
         forecast = with_intervals(point, size, self._intervals, self._levels, self.panel.spec.non_negative)
         values = _values(forecast, change.closed, self.panel)
-        by_whole = ~is_exact | self._has_policy[rows]
+        by_whole = ~is_exact | self._has_policy[rows] | (self._reconciled is not None)
         return [
             self._by_whole(change, i, point if is_exact[i] else None)
             if by_whole[i]
@@ -181,27 +207,34 @@ class WhatIf:
         whole = (
             _all_exchanged(self.point, change.rows, point) if is_exact.all() else self._model.predict(panel, self._h)
         )
-        return panel, calibrated(panel, whole, self._intervals, self._levels)
+        return panel, self._answered(panel, whole)
 
-    def whole(self, change: Change, i: int) -> tuple[Panel, Forecast]:
+    def whole(self, change: Change, i: int) -> Whole:
         """The whole panel with the i-th change in it, and its forecast with the policies applied, rules not yet."""
         point, is_exact = self._way.changed(change)
         row = int(change.rows[i])
-        if is_exact[i] and not self._has_policy[row]:
+        if is_exact[i] and not self._has_policy[row] and self._reconciled is None:
             plain = replace(self.forecast, levels=(), quantiles=None)
-            return change.of_whole(self.panel, i), _exchanged(plain, row, point, i)
+            made = _exchanged(plain, row, point, i)
+            return Whole(change.of_whole(self.panel, i), made, made)
         return self._again(change, i, point if is_exact[i] else None)
 
     def _by_whole(self, change: Change, i: int, point: Forecast | None) -> Answer:
         """By a forecast of the whole panel; only its intervals and policies where the model's own part is known."""
-        panel, forecast = self._again(change, i, point)
-        row = int(change.rows[i])
-        return Answer(_values(forecast, panel.closed[:, panel.n_periods :], panel)[row], source_of(forecast, row))
+        found = self._again(change, i, point)
+        row, t = int(change.rows[i]), found.panel.n_periods
+        values = _values(found.forecast, found.panel.closed[:, t:], found.panel)[row]
+        return Answer(values, source_of(found.forecast, row))
 
-    def _again(self, change: Change, i: int, point: Forecast | None) -> tuple[Panel, Forecast]:
+    def _again(self, change: Change, i: int, point: Forecast | None) -> Whole:
         panel, row = change.of_whole(self.panel, i), int(change.rows[i])
         whole = self._model.predict(panel, self._h) if point is None else _exchanged(self.point, row, point, i)
-        return panel, calibrated(panel, whole, self._intervals, self._levels)
+        return Whole(panel, self._answered(panel, whole), whole)
+
+    def _answered(self, panel: Panel, point: Forecast) -> Forecast:
+        """A forecast of the model as it is answered: reconciled, with intervals and policies."""
+        heeded = point if self._reconciled is None else self._reconciled(panel, point)
+        return calibrated(panel, heeded, self._intervals, self._levels)
 
 
 def _placed(item: Covariate, row: int | slice | IntArray, first: int, other: Mapping[str, Float32Array]) -> Covariate:

@@ -15,8 +15,11 @@ from foretail.core.errors import DataError, Problem, UsageError, nearest
 from foretail.core.progress import Progress
 from foretail.core.settings import Settings
 from foretail.forecasts.explain import Explainer, Explanation
+from foretail.forecasts.heeding import reconciler
+from foretail.forecasts.policy import with_policies
 from foretail.panel.panel import Panel
 from foretail.pipelines.forecast import open_version
+from foretail.registry.bundle import Bundle
 
 __all__ = ["Explained", "explain_version"]
 
@@ -103,8 +106,16 @@ def explain_version(
         panel = wanted.panel
         row, step = _row_of(panel, keys), _step_of(panel, date)
     with progress.stage("explain"):
-        found = Explainer(bundle.model, panel).explain(np.array([row]), np.array([step]))
+        found = _explainer(bundle, panel).explain(np.array([row]), np.array([step]))
     return _explained(panel, row, step, found, bundle.info.model, label)
+
+
+def _explainer(bundle: Bundle, panel: Panel) -> Explainer:
+    """Of the forecasts as they are answered: the levels heeded, if there are some."""
+    point = bundle.model.predict(panel, panel.spec.horizon)
+    heeds = reconciler(bundle.levels, bundle.panel)
+    heeded = point if heeds is None else heeds(panel, point)
+    return Explainer(bundle.model, panel, with_policies(panel, heeded), point)
 
 
 def _row_of(panel: Panel, keys: Mapping[str, str]) -> int:

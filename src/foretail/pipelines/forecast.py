@@ -17,12 +17,13 @@ from foretail.core.progress import Progress
 from foretail.core.settings import Settings
 from foretail.features.demand import as_demanded
 from foretail.forecasts.frame import user_frame
+from foretail.forecasts.heeding import reconciler
 from foretail.forecasts.output import write_outputs
 from foretail.models.intervals import Conformal
 from foretail.panel.build import build_panel
 from foretail.panel.panel import Panel
 from foretail.pipelines.answer import Wanted, answer
-from foretail.pipelines.hierarchy import LevelsAsked, reconciler
+from foretail.pipelines.hierarchy import LevelsAsked
 from foretail.pipelines.newer import newer_sales
 from foretail.pipelines.samples import SamplesAsked, Sampling
 from foretail.registry.bundle import Bundle, read_bundle

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,29 +11,23 @@ import polars as pl
 
 from foretail.backtest.levels import Judged, LevelWindow, judge_levels
 from foretail.backtest.run import NAIVE, Backtest, Candidate, WindowResult, backtest
-from foretail.core.columns import UNIQUE_ID
 from foretail.core.progress import Progress
 from foretail.core.settings import Settings
+from foretail.forecasts.heeding import idle
 from foretail.forecasts.levels import levels_frame
 from foretail.forecasts.output import Writer
-from foretail.forecasts.policy import is_ended
-from foretail.models.contract import Forecast
 from foretail.models.dependence import Dependence
 from foretail.models.families import parse
-from foretail.models.reconcile import BOTTOM_UP, TOP_DOWN, Covariance, reconcile
+from foretail.models.reconcile import BOTTOM_UP, TOP_DOWN
 from foretail.panel.aggregate import level_panel
-from foretail.panel.hierarchy import TOTAL, Hierarchy, hierarchy_of
+from foretail.panel.hierarchy import TOTAL, hierarchy_of
 from foretail.panel.panel import Panel
 from foretail.pipelines.answer import Wanted
 from foretail.pipelines.fit import fit_chosen
 from foretail.pipelines.prepare import Prepared
 from foretail.registry.levels import Levels
 
-__all__ = ["LevelsAsked", "fit_levels", "level_files", "level_notes", "level_summary", "reconciler"]
-
-BoolArray = npt.NDArray[np.bool_]
-
-Reconciler = Callable[[Panel, Forecast], Forecast]
+__all__ = ["LevelsAsked", "fit_levels", "level_files", "level_notes", "level_summary"]
 
 _BUDGET_SHARE = 0.2  # of the time budget, for the backtests of all levels
 _NOT_FOR_LEVELS = ("neural",)  # learns from many series; a level has few
@@ -67,20 +60,6 @@ def fit_levels(prepared: Prepared, result: Backtest, settings: Settings, progres
         judged = judge_levels(hierarchy, windows, non_negative=panel.spec.non_negative)
         stage.advance(1)
         return _kept(prepared, settings, judged, panels, found)
-
-
-def reconciler(levels: Levels | None, trained: Panel) -> Reconciler | None:
-    """What makes forecasts of a version's series heed its levels; None where nothing does.
-
-    The same version gives the same forecasts of its series, whatever levels are asked to be summed.
-
-    Parameters
-    ----------
-    trained : the panel that the version was fitted on.
-    """
-    if levels is None or levels.method == BOTTOM_UP:
-        return None
-    return lambda panel, point: _reconciled(levels, trained, panel, point)
 
 
 def level_notes(levels: Levels | None) -> tuple[str, ...]:
@@ -221,7 +200,7 @@ def _window(
 ) -> LevelWindow:
     window = result.window
     past = panel.as_of(window.n_periods, h)
-    idle = _idle(past)
+    is_idle = idle(past)
     columns = slice(window.n_periods, window.n_periods + window.h)
     levels = [item.results[position].forecasts[item.chosen] for item in found.values()]
     return LevelWindow(
@@ -229,14 +208,9 @@ def _window(
         totals=np.concatenate([item.y[:, columns] for item in panels.values()]),
         y=result.y,
         groups=np.nan_to_num(np.concatenate(levels)),
-        series=np.where(idle[:, None], 0.0, np.nan_to_num(result.forecasts[chosen])),
-        fixed=result.closed | idle[:, None],
+        series=np.where(is_idle[:, None], 0.0, np.nan_to_num(result.forecasts[chosen])),
+        fixed=result.closed | is_idle[:, None],
     )
-
-
-def _idle(panel: Panel) -> BoolArray:
-    """bool ``[N]``: series that are answered with 0: ended, or not begun."""
-    return ~panel.observed.any(1) | is_ended(panel)
 
 
 def _kept(
@@ -256,53 +230,6 @@ def _kept(
         covariance=judged.covariance,
         accuracy=judged.accuracy,
     )
-
-
-def _reconciled(levels: Levels, trained: Panel, panel: Panel, point: Forecast) -> Forecast:
-    """A forecast of the series of a panel that heeds the version's own forecasts of its levels."""
-    hierarchy = hierarchy_of(panel.series, panel.spec, levels.names)
-    h = point.y_hat.shape[1]
-    groups = np.zeros((hierarchy.n_groups, h))
-    for level, part in zip(hierarchy.levels, hierarchy.parts, strict=True):
-        if level.name in levels.models:
-            groups[part] = levels.models[level.name].predict(level_panel(panel, level), h).y_hat
-    y_hat = reconcile(
-        hierarchy,
-        groups,
-        point.y_hat,
-        levels.method,
-        _placed(levels, trained, panel, hierarchy),
-        fixed=_fixed(panel, h),
-        non_negative=panel.spec.non_negative,
-    )
-    return replace(point, y_hat=y_hat)
-
-
-def _fixed(panel: Panel, h: int) -> BoolArray:
-    """bool ``[N, h]``: cells whose answer is 0 whatever a model says."""
-    fixed = np.repeat(_idle(panel)[:, None], h, axis=1)
-    ahead = panel.closed[:, panel.n_periods : panel.n_periods + h]
-    fixed[:, : ahead.shape[1]] |= ahead
-    return fixed
-
-
-def _placed(levels: Levels, trained: Panel, panel: Panel, hierarchy: Hierarchy) -> Covariance | None:
-    """The covariance for the groups and series of a panel, which may be others than those of the training."""
-    if levels.covariance is None or panel.series.equals(trained.series):
-        return levels.covariance
-    before = hierarchy_of(trained.series, trained.spec, levels.names)
-    old = pl.DataFrame(_labels(before, trained)).with_row_index("place")
-    joined = pl.DataFrame(_labels(hierarchy, panel)).join(
-        old, on=["level", UNIQUE_ID], how="left", maintain_order="left"
-    )
-    return levels.covariance.placed(joined["place"].cast(pl.Int64).fill_null(-1).to_numpy())
-
-
-def _labels(hierarchy: Hierarchy, panel: Panel) -> dict[str, list[str]]:
-    """Level and name of every group, then of every series."""
-    groups = [(level.name, name) for level in hierarchy.levels for name in level.groups[UNIQUE_ID].to_list()]
-    every = [*groups, *(("", name) for name in panel.unique_ids)]
-    return {"level": [level for level, _ in every], UNIQUE_ID: [name for _, name in every]}
 
 
 def _mean_error(levels: Levels, method: str) -> float:

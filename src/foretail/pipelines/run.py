@@ -20,6 +20,7 @@ from foretail.core.progress import Progress, Silent
 from foretail.core.quantiles import DEFAULT_QUANTILES, check_quantiles, quantile_column
 from foretail.core.settings import Settings
 from foretail.forecasts.frame import user_frame
+from foretail.forecasts.heeding import reconciler
 from foretail.forecasts.output import Writer, write_outputs
 from foretail.models.contract import Forecaster
 from foretail.panel.segments import segments
@@ -28,7 +29,7 @@ from foretail.pipelines.demand import demand_files, demand_notes
 from foretail.pipelines.dependence import totals_coverage
 from foretail.pipelines.documents import json_writer
 from foretail.pipelines.fit import Learned, Registered, fit_chosen, register
-from foretail.pipelines.hierarchy import fit_levels, level_files, level_notes, level_summary, reconciler
+from foretail.pipelines.hierarchy import fit_levels, level_files, level_notes, level_summary
 from foretail.pipelines.prepare import Prepared, backtest_prepared, prepare
 from foretail.pipelines.request import Request, command_of
 from foretail.pipelines.stages import StageLog

@@ -19,6 +19,7 @@ from foretail.core.settings import Settings
 from foretail.forecasts.cold import Cold
 from foretail.forecasts.difference import Difference, difference_of
 from foretail.forecasts.frame import forecast_frame, user_frame
+from foretail.forecasts.heeding import reconciler
 from foretail.forecasts.known_values import known_covariates
 from foretail.forecasts.output import Writer, write_outputs
 from foretail.forecasts.range_seen import beyond_the_range, opened_anew
@@ -31,7 +32,6 @@ from foretail.models.intervals import Conformal
 from foretail.panel.panel import Covariate, Panel
 from foretail.pipelines.answer import Wanted
 from foretail.pipelines.forecast import open_version
-from foretail.pipelines.hierarchy import reconciler
 from foretail.registry.bundle import Bundle
 from foretail.sources.files import read_frame
 from foretail.warehouse.database import open_warehouse
@@ -45,10 +45,6 @@ IntArray = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
 
 BASE, DIFFERENCE = "y_hat_base", "difference"
-_UNRECONCILED = (
-    "forecasts of this version heed the levels above them; both sides of the scenario are as they are before that, and "
-    "the plain forecasts are not written"
-)
 _ROUNDING = 1e-9  # share of a forecast that is no difference
 
 
@@ -151,7 +147,7 @@ def forecast_scenario(
         outcome = compare(bundle, label, wanted, told, where=scenario)
         spec = wanted.panel.spec
         shown = user_frame(outcome.frame(), spec, wanted.series)
-        plain = {} if _is_reconciled(bundle) else _plain(outcome.base, wanted, settings)
+        plain = _plain(outcome.base, wanted, settings)
     with progress.stage("report"):
         summary = {"scenario": scenario, "model_version": label, **outcome.summary()}
         write_outputs(out, {**plain, **_files(shown, outcome, wanted.panel, summary)})
@@ -169,7 +165,8 @@ def compare(bundle: Bundle, label: str, wanted: Wanted, scenario: pl.DataFrame, 
     values = known_covariates(wanted.panel)
     known = {item.name: _known(item, wanted, h) for item in wanted.panel.known}
     told = lay_scenario(scenario, wanted.panel, wanted.series, known, values, where)
-    whatif = WhatIf(wanted.panel, bundle.model, h, Conformal.from_arrays(bundle.calibration), levels)
+    intervals, heeds = Conformal.from_arrays(bundle.calibration), reconciler(bundle.levels, bundle.panel)
+    whatif = WhatIf(wanted.panel, bundle.model, h, intervals, levels, heeds)
     n = wanted.panel.n_series
     rows = np.flatnonzero(told.touched[:n].any(axis=1))
     change = whatif.change_to(rows, {name: item[rows] for name, item in told.ahead.items()})
@@ -185,15 +182,9 @@ def compare(bundle: Bundle, label: str, wanted: Wanted, scenario: pl.DataFrame, 
         *beyond_the_range(whatif.panel, told, values, wanted.series[UNIQUE_ID].to_list()),
         *opened_anew(whatif.panel, *closed),
         *_nothing_moved(base, other, kept, bundle),
-        *([_UNRECONCILED] if _is_reconciled(bundle) else []),
     ]
     columns = _columns(other.filter(pl.Series(kept)), told, known, wanted)
     return Outcome(base, other, kept, ids, difference, tuple(warnings), columns)
-
-
-def _is_reconciled(bundle: Bundle) -> bool:
-    """Forecasts of the version are made to agree with levels above them, which know nothing of a scenario."""
-    return reconciler(bundle.levels, bundle.panel) is not None
 
 
 def _plain(base: pl.DataFrame, wanted: Wanted, settings: Settings) -> dict[str, Writer]:

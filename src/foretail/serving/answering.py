@@ -16,6 +16,7 @@ import numpy.typing as npt
 from foretail.core.errors import ForecastError
 from foretail.core.quantiles import quantile_column
 from foretail.forecasts.explain import Explainer
+from foretail.forecasts.heeding import reconciler
 from foretail.forecasts.whatif import WhatIf
 from foretail.models.intervals import Conformal
 from foretail.registry.bundle import Bundle
@@ -69,9 +70,10 @@ class Answering:
         self._h, self._bundle = min(info.horizon, info.spec.horizon), bundle
         panel = replace(bundle.panel, spec=info.spec.but(horizon=self._h))
         intervals = Conformal.from_arrays(bundle.calibration)
-        self._whatif = WhatIf(panel, bundle.model, self._h, intervals, info.levels)
+        heeds = reconciler(bundle.levels, bundle.panel)
+        self._whatif = WhatIf(panel, bundle.model, self._h, intervals, info.levels, heeds)
         self._values, self._sources = self._whatif.as_it_is()
-        self._explainer = Explainer(bundle.model, panel, self._whatif.forecast)
+        self._explainer = Explainer(bundle.model, panel, self._whatif.forecast, self._whatif.point)
         self._places = Places(panel, self._h)
         self._features = known_covariates(self._whatif.panel)
         self._columns = tuple(map(quantile_column, info.levels))
@@ -205,8 +207,8 @@ class Answering:
         explainer = self._explainer
         if ask.overrides:
             values, _ = self._read(ask, 0, answered[0].step - 1, [])
-            panel, forecast = self._whatif.whole(self._whatif.change([row], [values]), 0)
-            explainer = Explainer(self._bundle.model, panel, forecast)
+            whole = self._whatif.whole(self._whatif.change([row], [values]), 0)
+            explainer = Explainer(self._bundle.model, whole.panel, whole.forecast, whole.point)
         steps = np.array([item.step for item in answered])
         found = explainer.explain(np.full(len(steps), row), steps)
         by_row = found.features.partition_by("row", as_dict=True, include_key=False)
