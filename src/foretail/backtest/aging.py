@@ -7,6 +7,7 @@ differ by the age alone.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -85,6 +86,7 @@ class Aging:
     ----------
     model : its name. noun : what a period is. step, h : periods between cutoffs, and scored from each.
     windows : ``{way to refit: its windows, oldest first}``; ways are ``never``, ``every K windows``, ``every window``.
+    left_out : windows for which the budget left no time.
     """
 
     model: str
@@ -92,6 +94,7 @@ class Aging:
     step: int
     h: int
     windows: Mapping[str, tuple[AgingWindow, ...]]
+    left_out: int = 0
 
     @property
     def fits_ahead(self) -> bool:
@@ -126,6 +129,7 @@ class Aging:
             "period": self.noun,
             "step": self.step,
             "horizon": self.h,
+            "windows_left_out": self.left_out,
             "fits_ahead": self.fits_ahead,
             "verdict": self.verdict(),
             "ways": {
@@ -148,6 +152,7 @@ def aging(
     every: int | None = None,
     seed: int = 7,
     n_threads: int = 1,
+    budget_s: float | None = None,
     progress: Progress | None = None,
 ) -> Aging:
     """Fit at the first cutoff of a long evaluation and forecast from each later one, beside fits made again.
@@ -157,25 +162,45 @@ def aging(
     panel : the history. h : steps scored from each cutoff.
     model : a family or the ensemble. params : keyword arguments it is made with.
     every : refit every K windows too; None compares only no refit with a refit in every window.
+    budget_s : seconds it may take: by what the first window took, every second or third one is looked at; never fewer
+        than three.
 
     Raises
     ------
     DataError : too little history for three windows.
     """
-    windows = aging_windows(panel, h)
-    ways = {NEVER: len(windows), **({f"every {every} windows": every} if every and every > 1 else {}), EVERY: 1}
+    every_window = aging_windows(panel, h)
+    begun = time.monotonic()
     errors: dict[tuple[int, int], tuple[float, float]] = {}
-    with (progress or Silent()).stage("aging", len(windows)) as stage:
+
+    def fit(window: Window) -> Forecaster:
+        fitted = make(model, **{"random_state": seed, "n_threads": n_threads, **dict(params or {})})
+        return fitted.fit(_seen(panel, window, h)[0], h)
+
+    with (progress or Silent()).stage("aging", len(every_window)) as stage:
+        fitted = fit(every_window[0])
+        errors[0, 0] = _errors(panel, every_window[0], h, fitted)
+        took = time.monotonic() - begun
+        windows = every_window if budget_s is None else _thinned(every_window, budget_s / max(took, 1e-9))
+        ways = {NEVER: len(windows), **({f"every {every} windows": every} if every and every > 1 else {}), EVERY: 1}
         for place, window in enumerate(windows):
-            fitted = make(model, **{"random_state": seed, "n_threads": n_threads, **dict(params or {})})
-            seen = _seen(panel, window, h)[0]
-            fitted.fit(seen, h)
+            fitted = fit(window) if place else fitted
             for later in _answered(place, len(windows), set(ways.values())):
-                errors[place, later] = _errors(panel, windows[later], h, fitted)
+                if (place, later) not in errors:
+                    errors[place, later] = _errors(panel, windows[later], h, fitted)
             stage.advance(1)
+        stage.advance(len(every_window) - len(windows))
     found = {way: _windows(panel, windows, errors, every_k) for way, every_k in ways.items()}
     step = windows[1].n_periods - windows[0].n_periods
-    return Aging(model, panel.frequency.noun, step, h, found)
+    return Aging(model, panel.frequency.noun, step, h, found, len(every_window) - len(windows))
+
+
+def _thinned(windows: tuple[Window, ...], n: float) -> tuple[Window, ...]:
+    """The first window and every k-th after it, at most about n of them and three at least."""
+    apart = next(
+        (k for k in range(1, len(windows)) if len(windows[::k]) <= n or len(windows[:: k + 1]) < _LEAST), len(windows)
+    )
+    return windows[::apart]
 
 
 def aging_windows(panel: Panel, h: int) -> tuple[Window, ...]:

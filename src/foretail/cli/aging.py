@@ -56,5 +56,7 @@ def show_aging(found: Aging, out: Path, *, as_json: bool) -> None:
     """The table on stdout unless JSON stands there, the verdict on stderr."""
     if not as_json:
         click.echo(f"\n{aging_lines(found)}")
+    if found.left_out:
+        click.echo(f"windows left out, for which --budget leaves no time: {found.left_out}", err=True)
     click.echo(f"result: {found.verdict()}", err=True)
     click.echo(f"the picture is in {out / 'aging.html'}", err=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 from foretail.backtest.aging import Aging, aging, aging_windows
@@ -34,6 +35,7 @@ def aging_request(
     ------
     DataError : the history is too short for three windows; said before anything is fitted.
     """
+    begun = time.monotonic()
     prepared = prepare(request, settings, progress)
     aging_windows(prepared.panel, prepared.h)
     result = backtest_prepared(prepared, settings, progress)
@@ -45,6 +47,7 @@ def aging_request(
         every=every,
         seed=request.seed,
         n_threads=settings.n_workers,
+        budget_s=None if request.budget_s is None else max(0.0, request.budget_s - (time.monotonic() - begun)),
         progress=progress,
     )
 

@@ -92,6 +92,18 @@ def test_what_is_learned_once_gets_worse_with_age_and_a_refit_makes_it_young(gro
     assert found.fits_ahead
 
 
+def test_a_budget_leaves_windows_out_and_says_how_many(growing):
+    every = aging(growing, H, "remembers", budget_s=3600)
+    few = aging(growing, H, "remembers", budget_s=0)
+    assert every.left_out == 0
+    assert 3 <= len(few.windows[NEVER]) < len(every.windows[NEVER])
+    assert few.left_out == len(every.windows[NEVER]) - len(few.windows[NEVER])
+    assert few.windows[NEVER][0] == every.windows[NEVER][0]
+    assert few.step % every.step == 0
+    assert set(few.windows[EVERY]) <= set(every.windows[EVERY])
+    assert json.loads(json.dumps(few.to_dict()))["windows_left_out"] == few.left_out
+
+
 def test_each_window_is_fitted_once_however_many_ways_there_are(growing):
     aging(growing, H, "remembers", every=3)
     assert Remembers.fits == len(aging_windows(growing, H))
