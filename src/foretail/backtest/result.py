@@ -54,7 +54,7 @@ class LeaderboardRow:
     ----------
     model : family or ensemble name.
     scores : over all outer windows.
-    inner_wape : over the inner windows, on which the choice was made.
+    inner_wape : over the inner windows on which the choice was made.
     windows : scores per outer window, by cutoff.
     seconds : wall time of its fits and predictions.
     failures : ``{reason: number of series or windows}``.

@@ -238,7 +238,8 @@ def _conclude(
                 result.widths[ENSEMBLE] = width
         able.append(ENSEMBLE)
     models = [name for name in results[0].forecasts if name in able or name == NAIVE]
-    inner = {name: _inner_wape(results, name) for name in models} | {ENSEMBLE: selection.wape}
+    told_by = _telling(panel, h, inner_results or results)
+    inner = {name: _pooled_wape(told_by, name) for name in models} | {ENSEMBLE: selection.wape}
     evaluations = {name: _evaluations(panel, results, name, h, levels) for name in models}
     chosen = selection.alone or (ENSEMBLE if ENSEMBLE in able else NAIVE)
     if not score(evaluations[chosen]).wape < score(evaluations[NAIVE]).wape:
@@ -283,7 +284,12 @@ def _selection(
     known: int,
     near: float = NEAR_BEST,
 ) -> Selection:
-    """What some windows choose; ``known`` columns of the panel say which pattern of demand a series has."""
+    """What some windows choose; ``known`` columns of the panel say which pattern of demand a series has.
+
+    A prior counts as one window as long as not all of them show what models know now.
+    """
+    n_windows, n_telling = len(chosen_on), sum(_is_like_now(panel, h, chosen_on))
+    chosen_on = _telling(panel, h, chosen_on)
     return select(
         [result.y for result in chosen_on],
         {name: [result.forecasts[name] for result in chosen_on] for name in able},
@@ -292,7 +298,7 @@ def _selection(
         unique_ids=panel.unique_ids,
         segments=segments(panel.as_of(known)).codes,
         prior={name: FAMILIES[parse(name)[0]].prior for name in able},
-        is_like_now=_is_like_now(panel, h, chosen_on),
+        prior_share=0.0 if n_telling == n_windows else 1 / (1 + n_telling),
         near=near,
     )
 
@@ -301,6 +307,15 @@ def _is_like_now(panel: Panel, h: int, results: Sequence[WindowResult]) -> list[
     """Per window, whether a model could have learned from a whole year, if one can from the whole panel."""
     needed = whole_year(panel, h)
     return [result.window.n_periods >= needed or panel.n_periods < needed for result in results]
+
+
+def _telling(panel: Panel, h: int, results: Sequence[WindowResult]) -> list[WindowResult]:
+    """The windows that show what models know now; all of them where none does.
+
+    A model that learns the year looks bad in a window before which it had not seen a whole one.
+    """
+    like_now = _is_like_now(panel, h, results)
+    return [item for item, is_like in zip(results, like_now, strict=True) if is_like] or list(results)
 
 
 def _leaderboard(
@@ -336,9 +351,8 @@ def _leaderboard(
     return Leaderboard(tuple(rows), tuple(result.window for result in results))
 
 
-def _inner_wape(results: Sequence[WindowResult], model: str) -> float:
-    chosen_on = _of_role(results, "inner") or results
-    return pooled_wape([result.y for result in chosen_on], [result.forecasts[model] for result in chosen_on])
+def _pooled_wape(results: Sequence[WindowResult], model: str) -> float:
+    return pooled_wape([result.y for result in results], [result.forecasts[model] for result in results])
 
 
 def _evaluations(

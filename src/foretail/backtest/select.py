@@ -30,7 +30,7 @@ _BORROWED_PERIODS = 30  # a series' own errors count as much as its segment's wh
 _RICHER = 0.99  # share of the plain ensemble's error that a richer one may have at most
 _ALONE = 0.02  # share of the ensemble's error that a single family must save to be used alone, beyond noise
 _MOST_CELLS = 300_000  # more do not move a weight
-_MOSTLY = 0.5  # share of windows unlike now from which on none of them may name a single family
+_MOSTLY = 0.5  # part of the prior from which on no single family may be named
 _N_PARTS = 3  # of the horizon
 _FEWEST_STEPS = 6  # with fewer, a horizon has no parts
 
@@ -89,13 +89,10 @@ def select(
     unique_ids: Sequence[str],
     segments: IntArray,
     prior: Mapping[str, float] | None = None,
-    is_like_now: Sequence[bool] | None = None,
+    prior_share: float = 0.0,
     near: float = NEAR_BEST,
 ) -> Selection:
     """The ensemble of the models near the best one.
-
-    What a window shows is worth less when the model there had not seen a whole year, and now has: a model that learns
-    the year looks bad in it. Weights are drawn to ``prior`` by the share of such windows.
 
     Parameters
     ----------
@@ -103,7 +100,7 @@ def select(
     origins : per window, the column of its first step. h : steps wanted. unique_ids : N names.
     segments : ``[N]`` code of each series' segment.
     prior : part of a model in an ensemble of which nothing has been measured; none when empty.
-    is_like_now : per window, whether models knew as much of the year as they do now; all of them when None.
+    prior_share : of the prior in the weights, for want of windows in which models knew what they know now.
     near : times the error of the best one that a member may make.
     """
     alone = {name: pooled_wape(actuals, parts) for name, parts in forecasts.items()}
@@ -112,8 +109,8 @@ def select(
         return Selection(None)
     bound = near * min(alone.values())
     believed = {name: part for name, part in (prior or {}).items() if part > 0 and name in alone}
-    strange = 1 - float(np.mean(is_like_now)) if is_like_now and believed else 0.0
-    pool = sorted(name for name, value in alone.items() if value <= bound or (strange > 0 and name in believed))
+    drawn = prior_share if believed else 0.0
+    pool = sorted(name for name, value in alone.items() if value <= bound or (drawn > 0 and name in believed))
     parts = _parts(actuals, h)
     cells = _cells(actuals, [forecasts[name] for name in pool], origins, parts)
     ways = _ways(segments, len(parts), len(unique_ids)) if len(pool) > 1 else {"flat": _flat}
@@ -123,15 +120,15 @@ def select(
     best = min(wapes, key=lambda name: (wapes[name], name))
     chosen = best if wapes[best] < _RICHER * wapes["flat"] else "flat"
     weights, groups = ways[chosen](cells)
-    if strange:
+    if drawn:
         parts_before = np.array([believed.get(name, 0.0) for name in pool])
-        weights = (1 - strange) * weights + strange * parts_before / parts_before.sum()
+        weights = (1 - drawn) * weights + drawn * parts_before / parts_before.sum()
     first_steps = parts if weights.shape[1] > 1 else np.ones(1, dtype=np.int64)
     group_of = {} if len(weights) == 1 else dict(zip(unique_ids, groups.tolist(), strict=True))
     mixture = Mixture(tuple(pool), weights, first_steps, group_of).without_idle()
     lone = min(pool, key=lambda name: (alone[name], name))
     is_clear = _is_clearly_better(cells, np.abs(cells.forecasts[pool.index(lone)] - cells.y), errors[chosen])
-    is_lone = len(pool) == 1 or (is_clear and strange < _MOSTLY)
+    is_lone = len(pool) == 1 or (is_clear and drawn < _MOSTLY)
     return Selection(mixture, chosen, wapes, wapes[chosen], lone if is_lone else None)
 
 

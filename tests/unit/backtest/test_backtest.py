@@ -12,7 +12,7 @@ import pytest
 from odd_families import TABLE, How, LastWeek, busy_weeks, panel_of
 
 from foretail.backtest import runner
-from foretail.backtest.metrics import wape
+from foretail.backtest.metrics import pooled_wape, wape
 from foretail.backtest.result import Leaderboard
 from foretail.backtest.run import ENSEMBLE, NAIVE, Candidate, backtest
 from foretail.core.errors import ForecastError
@@ -254,6 +254,18 @@ def test_a_global_family_that_knew_no_whole_year_is_fitted_again_where_one_is_kn
     found = backtest(panel_of(busy_weeks(n=405)), 7, (Candidate("shifted", {"how": How.NAN}),), levels=LEVELS)
     assert [item.window.n_periods for item in found.results] == [363, 370, 377, 384, 391, 398]
     assert fits == [363, 377]  # a year and the horizon are 372 days
+
+
+def test_windows_before_a_whole_year_was_known_choose_nothing_where_one_is_known_now():
+    rough = busy_weeks(n=405)
+    rough[:, 363:370] *= np.random.default_rng(2).uniform(0.2, 3.0, (4, 7))  # the targets of the first window
+    calm, rough = (backtest(panel_of(y), 7, SOME, levels=LEVELS) for y in (busy_weeks(n=405), rough))
+    assert [item.window.n_periods for item in rough.results] == [363, 370, 377, 384, 391, 398]
+    for found in (calm, rough):
+        telling = found.results[2:4]  # of the inner ones, those with a year and the horizon, 372 days, behind them
+        expected = pooled_wape([item.y for item in telling], [item.forecasts[NAIVE] for item in telling])
+        assert found.leaderboard.row(NAIVE).inner_wape == pytest.approx(expected)
+    assert rough.leaderboard.row(NAIVE).inner_wape == pytest.approx(calm.leaderboard.row(NAIVE).inner_wape)
 
 
 def test_workers_change_no_bit(panel, result, workers):

@@ -114,15 +114,15 @@ def test_a_family_is_used_alone_only_when_it_is_better_by_more_than_noise():
     assert chosen(few, {"good": [part[:2] for part in good], "other": [part[:2] for part in other]}).alone is None
 
 
-def test_windows_unlike_now_leave_the_word_to_the_prior():
+def test_the_prior_speaks_for_windows_that_tell_nothing():
     y = [np.full((40, H), 10.0)] * 4
     forecasts = {"simple": y, "learned": [part + 4 for part in y], "poor": [part + 9 for part in y]}
     prior = {"learned": 2.0, "simple": 1.0}
-    assert chosen(y, forecasts, prior=prior, is_like_now=[True] * 4).alone == "simple"
-    found = chosen(y, forecasts, prior=prior, is_like_now=[False] * 4)
+    assert chosen(y, forecasts, prior=prior).alone == "simple"
+    found = chosen(y, forecasts, prior=prior, prior_share=1.0)
     assert found.alone is None
     assert found.mixture.shares() == {"learned": pytest.approx(2 / 3), "simple": pytest.approx(1 / 3)}
-    half = chosen(y, forecasts, prior=prior, is_like_now=[False, False, True, True]).mixture.shares()
+    half = chosen(y, forecasts, prior=prior, prior_share=0.5).mixture.shares()
     assert 1 / 3 < half["learned"] < 2 / 3
     assert "poor" not in half
 
