@@ -18,7 +18,7 @@ from foretail.core.settings import Settings
 from foretail.features.demand import as_demanded
 from foretail.forecasts.frame import user_frame
 from foretail.forecasts.heeding import reconciler
-from foretail.forecasts.output import write_outputs
+from foretail.forecasts.output import Writer, write_outputs
 from foretail.models.intervals import Conformal
 from foretail.panel.build import build_panel
 from foretail.panel.panel import Panel
@@ -33,7 +33,7 @@ from foretail.sources.table import Table
 from foretail.warehouse.database import open_warehouse
 from foretail.warehouse.forecasts import write_forecasts
 
-__all__ = ["forecast_version", "open_version", "stored"]
+__all__ = ["forecast_version", "keep_forecasts", "open_version", "stored"]
 
 logger = logging.getLogger(__name__)
 
@@ -81,12 +81,10 @@ def forecast_version(
             levels=bundle.info.levels,
             reconciled=reconciler(bundle.levels, bundle.panel),
         )
-        shown = user_frame(frame, wanted.panel.spec, wanted.series)
-        run_id = secrets.token_hex(8)
-        write_forecasts(open_warehouse(settings.warehouse), frame, dataset=wanted.panel.spec.name, run_id=run_id)
+        shown, files = keep_forecasts(frame, wanted, settings)
         sampled = {} if sampling is None else sampling.files(frame, shown)
         sampled = {**sampled, **levels.files(frame, bundle.info.levels, bundle.info.levels)}
-        write_outputs(out, {"forecasts.parquet": shown.write_parquet, "forecasts.csv": shown.write_csv, **sampled})
+        write_outputs(out, {**files, **sampled})
     for note in levels.notes:
         (tell or logger.info)(note)
     return shown
@@ -99,6 +97,19 @@ def open_version(
     folder, label = _locate(model, settings)
     bundle = read_bundle(folder)
     return bundle, label, _wanted(bundle, table, future, horizon, settings)
+
+
+def keep_forecasts(frame: pl.DataFrame, wanted: Wanted, settings: Settings) -> tuple[pl.DataFrame, dict[str, Writer]]:
+    """Forecasts in the user's own columns and the files that hold them, once they are in the warehouse.
+
+    Parameters
+    ----------
+    frame : the forecast table in the house's columns.
+    """
+    spec = wanted.panel.spec
+    shown = user_frame(frame, spec, wanted.series)
+    write_forecasts(open_warehouse(settings.warehouse), frame, dataset=spec.name, run_id=secrets.token_hex(8))
+    return shown, {"forecasts.parquet": shown.write_parquet, "forecasts.csv": shown.write_csv}
 
 
 def _locate(model: str, settings: Settings) -> tuple[Path, str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -31,11 +30,9 @@ from foretail.models.dependence import PREFIX, Dependence
 from foretail.models.intervals import Conformal
 from foretail.panel.panel import Covariate, Panel
 from foretail.pipelines.answer import Wanted
-from foretail.pipelines.forecast import open_version
+from foretail.pipelines.forecast import keep_forecasts, open_version
 from foretail.registry.bundle import Bundle
 from foretail.sources.files import read_frame
-from foretail.warehouse.database import open_warehouse
-from foretail.warehouse.forecasts import write_forecasts
 
 __all__ = ["BASE", "DIFFERENCE", "Outcome", "ScenarioResult", "compare", "forecast_scenario"]
 
@@ -147,7 +144,7 @@ def forecast_scenario(
         outcome = compare(bundle, label, wanted, told, where=scenario)
         spec = wanted.panel.spec
         shown = user_frame(outcome.frame(), spec, wanted.series)
-        plain = _plain(outcome.base, wanted, settings)
+        _, plain = keep_forecasts(outcome.base, wanted, settings)
     with progress.stage("report"):
         summary = {"scenario": scenario, "model_version": label, **outcome.summary()}
         write_outputs(out, {**plain, **_files(shown, outcome, wanted.panel, summary)})
@@ -185,14 +182,6 @@ def compare(bundle: Bundle, label: str, wanted: Wanted, scenario: pl.DataFrame, 
     ]
     columns = _columns(other.filter(pl.Series(kept)), told, known, wanted)
     return Outcome(base, other, kept, ids, difference, tuple(warnings), columns)
-
-
-def _plain(base: pl.DataFrame, wanted: Wanted, settings: Settings) -> dict[str, Writer]:
-    """The forecasts without the scenario, kept as those of `forecast_version` are."""
-    spec = wanted.panel.spec
-    write_forecasts(open_warehouse(settings.warehouse), base, dataset=spec.name, run_id=secrets.token_hex(8))
-    forecasts = user_frame(base, spec, wanted.series)
-    return {"forecasts.parquet": forecasts.write_parquet, "forecasts.csv": forecasts.write_csv}
 
 
 def _files(shown: pl.DataFrame, outcome: Outcome, panel: Panel, summary: dict[str, Any]) -> Mapping[str, Writer]:
