@@ -47,7 +47,7 @@ HUBER = 0.3  # errors above this (30 %, in logs) count in proportion, below it s
 _STRIDE = {"D": 21, "W": 3, "M": 1}
 _HALF_LIFE = {"D": 400, "W": 40, "M": 24}
 _CLIP = {"log": 3.0, "level": 20.0}  # differences from the base are cut here: a factor of 20, or 20 times the series
-_ZERO_SHARE = 0.15  # with more open periods without sales than this, logs describe a series badly
+_ZERO_SHARE = 0.15  # of open periods: with more of them without sales, a mean says little of any one period
 _FEWEST_ROWS = 50  # fewer training rows than this teach nothing that the last season does not say
 
 _SPACES = ("auto", "log", "level", "backtest")
@@ -63,13 +63,13 @@ class Trees(Forecaster):
 
     Parameters
     ----------
-    space : ``log``, ``level``, ``auto`` (logs unless many open days sold nothing) or ``backtest`` (the one with the
-        smaller WAPE on the last held-out cutoffs, before the final fit).
+    space : ``log``, ``level``, ``auto`` (logs unless many open weeks or months sold nothing) or ``backtest`` (the one
+        with the smaller WAPE on the last held-out cutoffs, before the final fit).
     rounds, leaves, learning_rate : size of an ensemble of trees.
     bags : ensembles of the point forecast, grown from other seeds and averaged: what one of them learned by chance,
         say from the only Christmas it saw, weighs less.
     objective : ``l2``, ``l1``, ``huber`` or a name of the library's own, on the difference from the base; ``auto`` is
-        ``l2`` for days, otherwise ``l1``, or ``huber`` where a constraint must hold.
+        ``l2`` for days, unless many of them sold nothing; otherwise ``l1``, or ``huber`` where a constraint must hold.
     monotone : known covariate -> -1 or 1, or ``price:-1;promo:1``: for one date, everything else equal, a higher value
         never sells more (-1) or less (1).
     early_stopping : rounds without gain on later targets after which growing stops; the trees are then grown again on
@@ -194,12 +194,12 @@ class Trees(Forecaster):
         self.hidden_ = young_features(rows, panel.frequency) if len(rows) else ()
         if len(rows) >= _FEWEST_ROWS:
             weight = row_weights(rows, panel.n_periods, _HALF_LIFE[letter], self.hidden_)
-            self._learn(rows, weight, letter, panel.n_periods - 1 - h)
+            self._learn(rows, weight, self._objective_name(panel), panel.n_periods - 1 - h)
         return self
 
-    def _learn(self, rows: Rows, weight: FloatArray, letter: str, last: int) -> None:
-        """Base, trees and heads; ``last`` is the newest cutoff whose whole horizon is observed."""
-        objective = self._objective(self._objective_name(letter))
+    def _learn(self, rows: Rows, weight: FloatArray, name: str, last: int) -> None:
+        """Base, trees by an objective, and heads; ``last`` is the newest cutoff whose whole horizon is observed."""
+        objective = self._objective(name)
         self.rounds_ = self._stop(rows, weight, objective, last) if self.early_stopping else self.rounds
         self.base_ = fit_base(rows, weight, self.random_state)
         sample = self._sample(rows, weight, self.base_)
@@ -208,7 +208,7 @@ class Trees(Forecaster):
             self._grow(data, objective | {"seed": self.random_state + bag}, sample.signs, self.rounds_)
             for bag in range(self.bags)
         ]
-        if self.plan_.space == "log" and self._objective_name(letter) == "l2":
+        if self.plan_.space == "log" and name == "l2":
             self.shift_ = self._below_middle(sample)
         rounds = max(1, round(_HEAD_SHARE * self.rounds_))
         self.heads_ = {
@@ -261,10 +261,11 @@ class Trees(Forecaster):
             [*constraints(rows.features, self.monotone), 0],
         )
 
-    def _objective_name(self, letter: str) -> str:
+    def _objective_name(self, panel: Panel) -> str:
         if self.objective != "auto":
             return self.objective
-        return "l2" if letter == "D" else "huber" if self.monotone else "l1"
+        is_calm = panel.frequency.is_daily and not _sells_seldom(panel)
+        return "l2" if is_calm else "huber" if self.monotone else "l1"
 
     # the space
 
@@ -432,5 +433,10 @@ def calm_threads() -> None:
 
 
 def _usual_space(panel: Panel) -> str:
+    holds_logs = panel.frequency.is_daily and panel.spec.non_negative
+    return "level" if _sells_seldom(panel) and not holds_logs else "log"
+
+
+def _sells_seldom(panel: Panel) -> bool:
     open_y = panel.y[panel.observed & ~panel.closed[:, : panel.n_periods]]
-    return "level" if np.count_nonzero(open_y <= 0) > _ZERO_SHARE * len(open_y) else "log"
+    return bool(np.count_nonzero(open_y <= 0) > _ZERO_SHARE * len(open_y))

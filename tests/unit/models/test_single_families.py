@@ -162,12 +162,21 @@ def test_a_series_that_never_was_open_gets_its_own_reason() -> None:
         assert (forecast.y_hat[3] == 0).all()
 
 
-@pytest.mark.parametrize(("zeros", "space"), [(0.0, "log"), (0.1, "log"), (0.4, "level")])
-def test_the_space_follows_the_share_of_zeros(zeros: float, space: str) -> None:
+@pytest.mark.parametrize(("freq", "zeros", "space"), [("W-SUN", 0.1, "log"), ("W-SUN", 0.4, "level"), ("D", 0.4, "log")])
+def test_the_space_follows_the_share_of_zeros(freq: str, zeros: float, space: str) -> None:
     y = weekly_wave(8, 250)
     y[np.random.default_rng(0).random(y.shape) < zeros] = 0.0
-    assert small().fit(panel_of(y), 7).plan_.space == space
-    assert small(space="log").fit(panel_of(y), 7).plan_.space == "log"
+    assert small().fit(panel_of(y, freq), 7).plan_.space == space
+    assert small(space="log").fit(panel_of(y, freq), 7).plan_.space == "log"
+
+
+def test_days_that_seldom_sell_are_forecast_by_their_middle() -> None:
+    """Three open days of five sell nothing: half of what comes is 0, and so is the forecast."""
+    y = np.where(np.random.default_rng(0).random((40, 300)) < 0.4, 50.0, 0.0)
+    found = small().fit(panel_of(y), 7).predict(panel_of(y), 7).y_hat
+    assert np.median(found) < 2.0
+    mean = small(objective="l2", space="level").fit(panel_of(y), 7).predict(panel_of(y), 7).y_hat
+    assert np.median(mean) > 10.0
 
 
 def test_sparse_sales_are_not_forecast_below_nothing_unless_they_may_be() -> None:
