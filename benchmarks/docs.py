@@ -1,6 +1,8 @@
 """docs/benchmarks.md from the results of the benchmarks: no figure in it is typed by hand.
 
-python -m benchmarks.docs
+Sections of benchmarks that have no results here stay as they stand on the page.
+
+    python -m benchmarks.docs
 """
 
 from __future__ import annotations
@@ -24,24 +26,37 @@ _INTRODUCTION = """\
 Written by `python -m benchmarks.docs` from what the benchmarks printed; run one with `make bench-NAME`. The peer of a
 line ran on the same machine; a ratio is ours to the peer's, so below 1 is less of it.
 """
+_SECTION = "## "
 _HEADER = ("work", "value", "unit", "peer", "peer's value", "ratio", "goal", "met")
 
 
 def main() -> None:
     """Write the page."""
-    PAGE.write_text(page(RESULTS), encoding="utf-8")
+    before = PAGE.read_text(encoding="utf-8") if PAGE.exists() else ""
+    PAGE.write_text(page(RESULTS, before), encoding="utf-8")
     print(f"wrote {PAGE}")
 
 
-def page(results: Path) -> str:
+def page(results: Path, before: str = "") -> str:
     """The page as Markdown: one section per ``NAME.json`` in ``results``, by name, with the machine it ran on.
 
     Tables of ``NAME.tables.json`` (see `benchmarks.standings.Grid`) stand before the lines of ``NAME.json``.
+
+    Parameters
+    ----------
+    before : the page as it is, whose other sections are kept.
     """
     machines = read_machines(results)
-    files = sorted(path for path in results.glob("*.json") if path.name != MACHINES and "." not in path.stem)
-    sections = [_section(path, machines.get(path.stem)) for path in files]
-    return "\n".join([_INTRODUCTION, *(sections or ["No benchmark has run yet.\n"])])
+    files = [path for path in results.glob("*.json") if path.name != MACHINES and "." not in path.stem]
+    sections = _sections(before) | {path.stem: _section(path, machines.get(path.stem)) for path in files}
+    found = [sections[name] for name in sorted(sections)]
+    return "\n".join([_INTRODUCTION, *(found or ["No benchmark has run yet.\n"])])
+
+
+def _sections(text: str) -> dict[str, str]:
+    """The sections of a page by name."""
+    parts = text.split(f"\n{_SECTION}")[1:]
+    return {part.partition("\n")[0]: f"{_SECTION}{part.rstrip()}\n" for part in parts}
 
 
 def _section(path: Path, ran: Mapping[str, str] | None) -> str:
@@ -49,7 +64,7 @@ def _section(path: Path, ran: Mapping[str, str] | None) -> str:
     where = f"{ran['date']}, on {ran['machine']}." if ran else "The machine was not noted: run it again."
     about = _about(path.stem)
     parts = [
-        f"## {path.stem}",
+        f"{_SECTION}{path.stem}",
         "",
         *([about, ""] if about else []),
         f"`make bench-{path.stem}`, {where}",

@@ -32,5 +32,16 @@ def test_sections_are_in_order_and_a_machine_that_is_unknown_is_said(tmp_path):
     assert text.count("The machine was not noted") == 2
 
 
+def test_sections_without_results_here_stay_as_they_are(tmp_path):
+    (tmp_path / "here").mkdir()
+    publish("alpha", [Measure("a", 1.0, "s")], tmp_path)
+    publish("beta", [Measure("b", 2.0, "s")], tmp_path)
+    before = page(tmp_path)
+    publish("beta", [Measure("b", 3.0, "s")], tmp_path / "here")
+    after = page(tmp_path / "here", before)
+    assert after == before.replace("| b | 2 |", "| b | 3 |") != before
+    assert page(tmp_path, before) == before
+
+
 def test_without_results_the_page_says_so(tmp_path):
     assert "No benchmark has run yet" in page(tmp_path)

@@ -162,7 +162,9 @@ def test_a_series_that_never_was_open_gets_its_own_reason() -> None:
         assert (forecast.y_hat[3] == 0).all()
 
 
-@pytest.mark.parametrize(("freq", "zeros", "space"), [("W-SUN", 0.1, "log"), ("W-SUN", 0.4, "level"), ("D", 0.4, "log")])
+@pytest.mark.parametrize(
+    ("freq", "zeros", "space"), [("W-SUN", 0.1, "log"), ("W-SUN", 0.4, "level"), ("D", 0.4, "log")]
+)
 def test_the_space_follows_the_share_of_zeros(freq: str, zeros: float, space: str) -> None:
     y = weekly_wave(8, 250)
     y[np.random.default_rng(0).random(y.shape) < zeros] = 0.0
