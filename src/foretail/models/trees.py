@@ -40,6 +40,7 @@ logger = logging.getLogger(__name__)
 
 FloatArray = npt.NDArray[np.float64]
 Float32Array = npt.NDArray[np.float32]
+IntArray = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
 
 HUBER = 0.3  # errors above this (30 %, in logs) count in proportion, below it squared
@@ -63,8 +64,8 @@ class Trees(Forecaster):
 
     Parameters
     ----------
-    space : ``log``, ``level``, ``auto`` (logs unless many open weeks or months sold nothing) or ``backtest`` (the one
-        with the smaller WAPE on the last held-out cutoffs, before the final fit).
+    space : ``log``, ``level``, ``auto`` (logs; levels where many open periods sold nothing, unless these are days of no
+        rule) or ``backtest`` (the one with the smaller WAPE on the last held-out cutoffs, before the final fit).
     rounds, leaves, learning_rate : size of an ensemble of trees.
     bags : ensembles of the point forecast, grown from other seeds and averaged: what one of them learned by chance,
         say from the only Christmas it saw, weighs less.
@@ -433,10 +434,25 @@ def calm_threads() -> None:
 
 
 def _usual_space(panel: Panel) -> str:
-    holds_logs = panel.frequency.is_daily and panel.spec.non_negative
-    return "level" if _sells_seldom(panel) and not holds_logs else "log"
+    """Logs, unless periods without sales are many: then levels, which reach 0 where it can be foreseen."""
+    by_chance = panel.frequency.is_daily and panel.spec.non_negative and not _rests_by_weekday(panel)
+    return "level" if _sells_seldom(panel) and not by_chance else "log"
 
 
 def _sells_seldom(panel: Panel) -> bool:
     open_y = panel.y[panel.observed & ~panel.closed[:, : panel.n_periods]]
     return bool(np.count_nonzero(open_y <= 0) > _ZERO_SHARE * len(open_y))
+
+
+def _rests_by_weekday(panel: Panel) -> bool:
+    """Whether its weekday says more of whether a day of a series sells than all else does."""
+    is_open = panel.observed & ~panel.closed[:, : panel.n_periods]
+    is_idle, week = is_open & (panel.y <= 0), panel.frequency.season_length
+    days = np.stack([is_open[:, day::week].sum(1) for day in range(week)])
+    idle = np.stack([is_idle[:, day::week].sum(1) for day in range(week)])
+
+    def mean_squares(idle: IntArray, days: IntArray) -> float:
+        return float((idle**2 / np.maximum(days, 1)).sum())
+
+    every = mean_squares(idle.sum(0), days.sum(0))
+    return mean_squares(idle, days) - every > 0.5 * (float(idle.sum()) - every)

@@ -172,6 +172,14 @@ def test_the_space_follows_the_share_of_zeros(freq: str, zeros: float, space: st
     assert small(space="log").fit(panel_of(y, freq), 7).plan_.space == "log"
 
 
+def test_days_that_rest_by_weekday_are_learned_in_levels() -> None:
+    y = weekly_wave(8, 252)
+    y[:, 5::7] = y[:, 6::7] = 0.0
+    assert small().fit(panel_of(y), 7).plan_.space == "level"
+    rare = np.random.default_rng(0).permuted(y, axis=1)
+    assert small().fit(panel_of(rare), 7).plan_.space == "log"
+
+
 def test_days_that_seldom_sell_are_forecast_by_their_middle() -> None:
     """Three open days of five sell nothing: half of what comes is 0, and so is the forecast."""
     y = np.where(np.random.default_rng(0).random((40, 300)) < 0.4, 50.0, 0.0)
