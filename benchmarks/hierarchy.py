@@ -30,6 +30,7 @@ from foretail.backtest.metrics import wape
 from foretail.core.quantiles import DEFAULT_QUANTILES, quantile_column
 from foretail.core.settings import Settings
 from foretail.core.spec import DatasetSpec
+from foretail.forecasts.heeding import reconciler
 from foretail.forecasts.levels import levels_frame, sample_sums
 from foretail.forecasts.samples import Sampler, group_codes
 from foretail.models.contract import Forecast
@@ -40,7 +41,6 @@ from foretail.panel.hierarchy import SERIES, TOTAL, Hierarchy, hierarchy_of
 from foretail.panel.panel import Panel
 from foretail.pipelines.answer import Wanted, answer
 from foretail.pipelines.forecast import open_version
-from foretail.pipelines.hierarchy import reconciler
 from foretail.registry.bundle import Bundle
 from foretail.sources.open import open_table
 from foretail.sources.synthetic import SyntheticConfig, generate
