@@ -114,6 +114,7 @@ def ray_node() -> dict[str, Any]:
 def ray_cluster(ray_node: dict[str, Any]) -> Iterator[Any]:
     """A Ray of two nodes with one core each; this process attaches to its head."""
     import ray
+    from ray._common.utils import get_default_ray_temp_dir
     from ray.cluster_utils import Cluster
 
     temporary = Path(tempfile.mkdtemp(prefix="ft-"))  # short: socket paths have a limit
@@ -122,6 +123,7 @@ def ray_cluster(ray_node: dict[str, Any]) -> Iterator[Any]:
         patch.setenv("PYTHONPATH", str(Path(__file__).parent))  # workers find the jobs of the tests
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         patch.setenv("RAY_health_check_period_ms", "1000")  # the next test finds a killed node struck off
+        Path(get_default_ray_temp_dir()).mkdir(exist_ok=True)  # a cluster writes its address there, and makes no folder
         cluster = Cluster(initialize_head=True, head_node_args=head)
         try:
             cluster.add_node(**ray_node)
