@@ -238,8 +238,9 @@ def _conclude(
                 result.widths[ENSEMBLE] = width
         able.append(ENSEMBLE)
     models = [name for name in results[0].forecasts if name in able or name == NAIVE]
-    told_by = _telling(panel, h, inner_results or results)
-    inner = {name: _pooled_wape(told_by, name) for name in models} | {ENSEMBLE: selection.wape}
+    chosen_on = inner_results or results
+    chosen_on = _telling(panel, h, chosen_on) or chosen_on
+    inner = {name: _pooled_wape(chosen_on, name) for name in models} | {ENSEMBLE: selection.wape}
     evaluations = {name: _evaluations(panel, results, name, h, levels) for name in models}
     chosen = selection.alone or (ENSEMBLE if ENSEMBLE in able else NAIVE)
     if not score(evaluations[chosen]).wape < score(evaluations[NAIVE]).wape:
@@ -288,8 +289,9 @@ def _selection(
 
     A prior counts as one window as long as not all of them show what models know now.
     """
-    n_windows, n_telling = len(chosen_on), sum(_is_like_now(panel, h, chosen_on))
-    chosen_on = _telling(panel, h, chosen_on)
+    telling = _telling(panel, h, chosen_on)
+    prior_share = 0.0 if len(telling) == len(chosen_on) else 1 / (1 + len(telling))
+    chosen_on = telling or chosen_on
     return select(
         [result.y for result in chosen_on],
         {name: [result.forecasts[name] for result in chosen_on] for name in able},
@@ -298,24 +300,18 @@ def _selection(
         unique_ids=panel.unique_ids,
         segments=segments(panel.as_of(known)).codes,
         prior={name: FAMILIES[parse(name)[0]].prior for name in able},
-        prior_share=0.0 if n_telling == n_windows else 1 / (1 + n_telling),
+        prior_share=prior_share,
         near=near,
     )
 
 
-def _is_like_now(panel: Panel, h: int, results: Sequence[WindowResult]) -> list[bool]:
-    """Per window, whether a model could have learned from a whole year, if one can from the whole panel."""
-    needed = whole_year(panel, h)
-    return [result.window.n_periods >= needed or panel.n_periods < needed for result in results]
-
-
 def _telling(panel: Panel, h: int, results: Sequence[WindowResult]) -> list[WindowResult]:
-    """The windows that show what models know now; all of them where none does.
+    """The windows that show what models know now: before them they had seen a whole year, if now they have.
 
-    A model that learns the year looks bad in a window before which it had not seen a whole one.
+    A model that learns the year looks bad in the others.
     """
-    like_now = _is_like_now(panel, h, results)
-    return [item for item, is_like in zip(results, like_now, strict=True) if is_like] or list(results)
+    needed = whole_year(panel, h)
+    return [result for result in results if result.window.n_periods >= needed or panel.n_periods < needed]
 
 
 def _leaderboard(
