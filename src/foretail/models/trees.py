@@ -49,6 +49,8 @@ _STRIDE = {"D": 21, "W": 3, "M": 1}
 _HALF_LIFE = {"D": 400, "W": 40, "M": 24}
 _CLIP = {"log": 3.0, "level": 20.0}  # differences from the base are cut here: a factor of 20, or 20 times the series
 _ZERO_SHARE = 0.15  # of open periods: with more of them without sales, a mean says little of any one period
+_REST_SHARE = 0.01  # with fewer, it does not matter when they are
+_TELL_DATES = 5  # series from which on a date is more than the luck of one of them
 _FEWEST_ROWS = 50  # fewer training rows than this teach nothing that the last season does not say
 
 _SPACES = ("auto", "log", "level", "backtest")
@@ -64,13 +66,15 @@ class Trees(Forecaster):
 
     Parameters
     ----------
-    space : ``log``, ``level``, ``auto`` (logs; levels where many open periods sold nothing, unless these are days of no
-        rule) or ``backtest`` (the one with the smaller WAPE on the last held-out cutoffs, before the final fit).
+    space : ``log``, ``level``, ``auto`` (logs; levels where days without sales follow the weekday or the date, or many
+        weeks or months sell nothing) or ``backtest`` (the one with the smaller WAPE on the last held-out cutoffs,
+        before the final fit).
     rounds, leaves, learning_rate : size of an ensemble of trees.
     bags : ensembles of the point forecast, grown from other seeds and averaged: what one of them learned by chance,
         say from the only Christmas it saw, weighs less.
     objective : ``l2``, ``l1``, ``huber`` or a name of the library's own, on the difference from the base; ``auto`` is
-        ``l2`` for days, unless many of them sold nothing; otherwise ``l1``, or ``huber`` where a constraint must hold.
+        ``l2`` for days, unless many of them sold nothing or shops rest on some; otherwise ``l1``, or ``huber`` where a
+        constraint must hold.
     monotone : known covariate -> -1 or 1, or ``price:-1;promo:1``: for one date, everything else equal, a higher value
         never sells more (-1) or less (1).
     early_stopping : rounds without gain on later targets after which growing stops; the trees are then grown again on
@@ -265,7 +269,7 @@ class Trees(Forecaster):
     def _objective_name(self, panel: Panel) -> str:
         if self.objective != "auto":
             return self.objective
-        is_calm = panel.frequency.is_daily and not _sells_seldom(panel)
+        is_calm = panel.frequency.is_daily and _idle_share(panel) <= _ZERO_SHARE and not _rests(panel)
         return "l2" if is_calm else "huber" if self.monotone else "l1"
 
     # the space
@@ -434,25 +438,31 @@ def calm_threads() -> None:
 
 
 def _usual_space(panel: Panel) -> str:
-    """Logs, unless periods without sales are many: then levels, which reach 0 where it can be foreseen."""
-    by_chance = panel.frequency.is_daily and panel.spec.non_negative and not _rests_by_weekday(panel)
-    return "level" if _sells_seldom(panel) and not by_chance else "log"
+    """Logs, unless periods without sales are many, or days without them can be foreseen: then levels, which reach 0."""
+    if _rests(panel):
+        return "level"
+    by_chance = panel.frequency.is_daily and panel.spec.non_negative
+    return "level" if _idle_share(panel) > _ZERO_SHARE and not by_chance else "log"
 
 
-def _sells_seldom(panel: Panel) -> bool:
+def _idle_share(panel: Panel) -> float:
+    """Share of the open periods without sales."""
     open_y = panel.y[panel.observed & ~panel.closed[:, : panel.n_periods]]
-    return bool(np.count_nonzero(open_y <= 0) > _ZERO_SHARE * len(open_y))
+    return float(np.count_nonzero(open_y <= 0)) / max(1, len(open_y))
 
 
-def _rests_by_weekday(panel: Panel) -> bool:
-    """Whether its weekday says more of whether a day of a series sells than all else does."""
+def _rests(panel: Panel) -> bool:
+    """Whether its weekday, or the date, says more of whether a day of a series sells than all else does."""
+    if not panel.frequency.is_daily or _idle_share(panel) <= _REST_SHARE:
+        return False
     is_open = panel.observed & ~panel.closed[:, : panel.n_periods]
     is_idle, week = is_open & (panel.y <= 0), panel.frequency.season_length
-    days = np.stack([is_open[:, day::week].sum(1) for day in range(week)])
-    idle = np.stack([is_idle[:, day::week].sum(1) for day in range(week)])
 
-    def mean_squares(idle: IntArray, days: IntArray) -> float:
-        return float((idle**2 / np.maximum(days, 1)).sum())
+    def says_most(idle: IntArray, days: IntArray) -> bool:
+        """Of kinds of days ``[K, G]`` in groups of series: their share of the variance within these."""
+        every = float((idle.sum(0) ** 2 / np.maximum(days.sum(0), 1)).sum())
+        return float((idle**2 / np.maximum(days, 1)).sum()) - every > 0.5 * (float(idle.sum()) - every)
 
-    every = mean_squares(idle.sum(0), days.sum(0))
-    return mean_squares(idle, days) - every > 0.5 * (float(idle.sum()) - every)
+    by_weekday = (np.stack([item[:, day::week].sum(1) for day in range(week)]) for item in (is_idle, is_open))
+    by_date = (item.sum(0)[:, None] for item in (is_idle, is_open))
+    return says_most(*by_weekday) or (panel.n_series >= _TELL_DATES and says_most(*by_date))

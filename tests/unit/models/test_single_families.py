@@ -180,6 +180,17 @@ def test_days_that_rest_by_weekday_are_learned_in_levels() -> None:
     assert small().fit(panel_of(rare), 7).plan_.space == "log"
 
 
+def test_dates_on_which_all_rest_are_learned_in_levels() -> None:
+    """A few zeros that all series share, holidays nobody told, would be far outliers of logs."""
+    y = weekly_wave(8, 250)
+    y[:, 20::41] = 0.0
+    model = small().fit(panel_of(y), 7)
+    assert model.plan_.space == "level" and model._objective_name(panel_of(y)) == "l1"
+    by_chance = np.random.default_rng(0).permuted(y, axis=1)
+    model = small().fit(panel_of(by_chance), 7)
+    assert model.plan_.space == "log" and model._objective_name(panel_of(by_chance)) == "l2"
+
+
 def test_days_that_seldom_sell_are_forecast_by_their_middle() -> None:
     """Three open days of five sell nothing: half of what comes is 0, and so is the forecast."""
     y = np.where(np.random.default_rng(0).random((40, 300)) < 0.4, 50.0, 0.0)
