@@ -37,6 +37,8 @@ BoolArray = npt.NDArray[np.bool_]
 ENSEMBLE = "ensemble"
 _BUDGET_SHARE = 0.6  # of the time budget, for the backtest; the rest is for the final fit
 _INTERVAL_LEVELS = (0.025, 0.1, 0.9, 0.975)
+_PRIOR_CELLS = 250  # scored periods that a prior counts for: those of a few series in a few windows tell little
+_LEAST_PRIOR = 0.05  # part of a prior below which it is left out
 _UNLIKE_NOW = 0.25  # weight of errors made before a whole year was known, when one is known now
 _UNSCORED = Scores(*[float("nan")] * len(fields(Scores)))  # of a family that was left out or failed
 
@@ -243,8 +245,8 @@ def _conclude(
     inner = {name: _pooled_wape(chosen_on, name) for name in models} | {ENSEMBLE: selection.wape}
     evaluations = {name: _evaluations(panel, results, name, h, levels) for name in models}
     chosen = selection.alone or (ENSEMBLE if ENSEMBLE in able else NAIVE)
-    if not score(evaluations[chosen]).wape < score(evaluations[NAIVE]).wape:
-        chosen = NAIVE  # what does not beat seasonal naive where nothing was chosen is not used
+    if not _beats_naive(results, chosen):
+        chosen = NAIVE
     leaderboard = _leaderboard(results, families, evaluations, inner, chosen, weights)
     mixture = selection.mixture if chosen == ENSEMBLE else None
     if mixture is not None and inner_results:
@@ -287,11 +289,14 @@ def _selection(
 ) -> Selection:
     """What some windows choose; ``known`` columns of the panel say which pattern of demand a series has.
 
-    A prior counts as one window as long as not all of them show what models know now.
+    A prior counts as one window as long as not all of them show what models know now, and always as some periods.
     """
     telling = _telling(panel, h, chosen_on)
-    prior_share = 0.0 if len(telling) == len(chosen_on) else 1 / (1 + len(telling))
+    untold = 0.0 if len(telling) == len(chosen_on) else 1 / (1 + len(telling))
     chosen_on = telling or chosen_on
+    n_cells = sum(int(np.isfinite(result.y).sum()) for result in chosen_on)
+    few = _PRIOR_CELLS / (_PRIOR_CELLS + n_cells)
+    prior_share = max(untold, few if few >= _LEAST_PRIOR else 0.0)
     return select(
         [result.y for result in chosen_on],
         {name: [result.forecasts[name] for result in chosen_on] for name in able},
@@ -345,6 +350,16 @@ def _leaderboard(
     ]
     rows.sort(key=lambda row: (np.nan_to_num(row.scores.wape, nan=np.inf), row.model))
     return Leaderboard(tuple(rows), tuple(result.window for result in results))
+
+
+def _beats_naive(results: Sequence[WindowResult], model: str) -> bool:
+    """Whether a model is better where nothing was chosen; one window alone says no only if those of the choice agree.
+
+    In one window seasonal naive is the better one by chance too often.
+    """
+    inner, outer = (_of_role(results, role) for role in ("inner", "outer"))
+    asked = [outer] if len(outer) > 1 or not inner else [outer, inner]
+    return any(_pooled_wape(part, model) < _pooled_wape(part, NAIVE) for part in asked)
 
 
 def _pooled_wape(results: Sequence[WindowResult], model: str) -> float:
