@@ -19,7 +19,7 @@ from foretail.core.frequency import Frequency
 from foretail.sources.online_retail import read_online_retail, trading_days
 from foretail.sources.synthetic import SyntheticConfig, generate
 
-__all__ = ["CASES", "Case"]
+__all__ = ["CASES", "Case", "cut"]
 
 _STORES = 100
 
@@ -76,7 +76,7 @@ class Case:
         return [str(sales), *roles, "--horizon", str(self.horizon), *covariates, *ahead]
 
 
-def _cut(
+def cut(
     name: str,
     frame: pl.DataFrame,
     *,
@@ -122,7 +122,7 @@ def _online_retail(name: str, freq: str, horizon: int, cutoff: dt.date, *, with_
         frame = frame.join(by_rule, on="date", how="left", suffix="_by_rule").with_columns(
             pl.coalesce("open_by_rule", "open").alias("open")
         )
-    return _cut(
+    return cut(
         name,
         frame,
         keys=keys,
@@ -162,7 +162,7 @@ def online_retail_countries() -> Case | None:
     )
     frame = grid.join(per_day, on=["country", "date"], how="left").with_columns(pl.col("sales").fill_null(0.0))
     cutoff = dt.date(2011, 10, 2)
-    return _cut(
+    return cut(
         "online retail, countries",
         frame,
         keys=("country",),
@@ -207,7 +207,7 @@ def _walmart(name: str, key: str, cutoff: dt.date) -> Case | None:
         return None
     sales = pl.read_csv(folder / "train.csv", try_parse_dates=True)
     frame = sales.group_by(key, "Date").agg(pl.col("Weekly_Sales").sum().round(2))
-    return _cut(name, frame, keys=(key,), time="Date", target="Weekly_Sales", freq="W-FRI", horizon=8, cutoff=cutoff)
+    return cut(name, frame, keys=(key,), time="Date", target="Weekly_Sales", freq="W-FRI", horizon=8, cutoff=cutoff)
 
 
 def rossmann_plain() -> Case | None:
@@ -217,7 +217,7 @@ def rossmann_plain() -> Case | None:
         return None
     frame = _rossmann(folder)
     stores = frame["Store"].unique().sort().sample(_STORES, seed=7)
-    return _cut(
+    return cut(
         "rossmann, 100 stores, sales alone",
         frame.filter(pl.col("Store").is_in(stores.implode())),
         keys=("Store",),
@@ -245,7 +245,7 @@ def rossmann_weekly() -> Case | None:
             pl.len(),
         )
     )
-    return _cut(
+    return cut(
         "rossmann, weekly",
         frame.filter(pl.col("len") == 7),
         keys=("Store",),

@@ -29,7 +29,7 @@ from foretail.panel.build import build_panel
 from foretail.panel.panel import Panel
 from foretail.sources.open import open_table
 
-__all__ = ["Outcome", "geometric_mean", "held_back_wape", "main"]
+__all__ = ["Outcome", "geometric_mean", "held_back_wape", "main", "outcome_of"]
 
 _GOAL = 0.95
 
@@ -120,7 +120,7 @@ def _asked(arguments: Sequence[str] | None) -> argparse.Namespace:
 def _tried(case: Case, folder: Path, asked: argparse.Namespace) -> list[Outcome]:
     """The outcome of one table; a run that fails is said and leaves the others alone."""
     try:
-        outcome = _outcome(case, folder / case.name.replace(", ", "-").replace(" ", "-"), asked.families)
+        outcome = outcome_of(case, folder / case.name.replace(", ", "-").replace(" ", "-"), asked.families)
     except JobError as error:
         print(f"{case.name}: FAILED, {error}")
         return []
@@ -130,7 +130,13 @@ def _tried(case: Case, folder: Path, asked: argparse.Namespace) -> list[Outcome]
     return [outcome]
 
 
-def _outcome(case: Case, folder: Path, with_families: bool) -> Outcome:
+def outcome_of(case: Case, folder: Path, with_families: bool = False) -> Outcome:
+    """Ask the peers and run the command in a folder.
+
+    Raises
+    ------
+    JobError : the run failed. DataError : it left out a row.
+    """
     sales, future = case.write(folder)
     panel = _panel(case, sales, future)
     peers = {}

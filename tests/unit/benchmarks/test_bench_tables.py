@@ -30,7 +30,7 @@ def small() -> Case:
     frame = pl.DataFrame(
         {"shop": [1] * 30 + [2] * 2, "day": days + days[-2:], "sold": [float(day) for day in range(32)]}
     )
-    return cases._cut(
+    return cases.cut(
         "small", frame, keys=("shop",), time="day", target="sold", freq="D", horizon=3, cutoff=dt.date(2024, 1, 27)
     )
 
