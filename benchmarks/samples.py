@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from benchmarks.data import layout_folder
 from benchmarks.table import Measure, publish
-from foretail.backtest.run import Backtest, Candidate, backtest
+from foretail.backtest.run import Backtest, Candidate, backtest, errors_of
 from foretail.cli.options import model_list
 from foretail.core.quantiles import DEFAULT_QUANTILES
 from foretail.forecasts.samples import sample_paths
@@ -29,7 +29,7 @@ from foretail.models.intervals import Conformal, HeldBack
 from foretail.models.marginals import Marginals, knots, normal_scores
 from foretail.panel.build import build_panel
 from foretail.panel.panel import Panel
-from foretail.pipelines.dependence import errors_of, totals_coverage
+from foretail.pipelines.dependence import totals_coverage
 from foretail.sources.open import open_table
 from foretail.sources.synthetic import SyntheticConfig, generate
 

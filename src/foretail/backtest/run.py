@@ -29,7 +29,7 @@ from foretail.models.mixture import Mixture
 from foretail.panel.panel import Panel
 from foretail.panel.segments import segments
 
-__all__ = ["ENSEMBLE", "NAIVE", "Backtest", "Candidate", "WindowResult", "backtest"]
+__all__ = ["ENSEMBLE", "NAIVE", "Backtest", "Candidate", "WindowResult", "backtest", "errors_of"]
 
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
@@ -269,8 +269,13 @@ def _intervals(
     panel: Panel, h: int, results: Sequence[WindowResult], model: str, levels: tuple[float, ...]
 ) -> Conformal:
     """Calibrated on every window, for forecasts from the end of the panel."""
+    return Conformal.fit(errors_of(panel, h, results, model, panel.n_periods), levels, h)
+
+
+def errors_of(panel: Panel, h: int, results: Sequence[WindowResult], model: str, known: int) -> list[HeldBack]:
+    """Errors of a model in the windows that began before ``known`` columns, as they were known then."""
     year = whole_year(panel, h)
-    return Conformal.fit([result.held_back(model, panel.n_periods, year) for result in results], levels, h)
+    return [result.held_back(model, known, year) for result in results if result.window.n_periods < known]
 
 
 def _weighted_again(panel: Panel, h: int, results: Sequence[WindowResult], mixture: Mixture) -> Mixture:
@@ -372,9 +377,7 @@ def _evaluations(
     """Outer windows of one model; intervals calibrated only on errors that were known at each window's cutoff."""
     evaluations = []
     for result in _of_role(results, "outer"):
-        known = result.window.n_periods
-        year = whole_year(panel, h)
-        held = [other.held_back(model, known, year) for other in results if other.window.n_periods < known]
+        held = errors_of(panel, h, results, model, result.window.n_periods)
         y_hat = np.nan_to_num(result.forecasts[model])
         evaluation = Evaluation(result.y, y_hat, result.closed, result.scale, result.squared_scale)
         if held:

@@ -9,8 +9,7 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
-from foretail.backtest.run import Backtest, WindowResult
-from foretail.backtest.windows import whole_year
+from foretail.backtest.run import Backtest, errors_of
 from foretail.core.columns import UNIQUE_ID
 from foretail.forecasts.samples import Sampler, group_codes
 from foretail.models.dependence import Dependence
@@ -18,7 +17,7 @@ from foretail.models.intervals import Conformal, HeldBack, Size
 from foretail.models.marginals import normal_scores
 from foretail.panel.panel import Panel
 
-__all__ = ["TotalsCoverage", "calibration_of", "dependence_of", "errors_of", "totals_coverage"]
+__all__ = ["TotalsCoverage", "calibration_of", "dependence_of", "totals_coverage"]
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -138,12 +137,6 @@ class _Totals:
 def _inside(y: FloatArray, drawn: FloatArray) -> BoolArray:
     low, high = np.quantile(drawn, (_LOW, _HIGH), axis=1)
     return np.asarray((low <= y) & (y <= high))
-
-
-def errors_of(panel: Panel, h: int, results: Sequence[WindowResult], model: str, known: int) -> list[HeldBack]:
-    """Errors of a model in the windows that began before ``known`` columns, as they were known then."""
-    year = whole_year(panel, h)
-    return [result.held_back(model, known, year) for result in results if result.window.n_periods < known]
 
 
 def totals_coverage(

@@ -9,12 +9,12 @@ import polars as pl
 import pytest
 
 from foretail.backtest.result import Window
-from foretail.backtest.run import WindowResult
+from foretail.backtest.run import WindowResult, errors_of
 from foretail.core.quantiles import DEFAULT_QUANTILES
 from foretail.core.spec import DatasetSpec
 from foretail.models.intervals import Conformal, Size
 from foretail.panel.panel import Panel
-from foretail.pipelines.dependence import calibration_of, dependence_of, errors_of, totals_coverage
+from foretail.pipelines.dependence import calibration_of, dependence_of, totals_coverage
 
 N, H, T = 400, 14, 600
 
