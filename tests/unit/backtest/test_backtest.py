@@ -180,6 +180,27 @@ def test_a_model_that_wins_inside_and_loses_outside_gives_way_to_seasonal_naive(
     assert found.weights == {NAIVE: 1.0}
 
 
+def test_one_outer_window_alone_does_not_bring_seasonal_naive_back():
+    """Less than a year of days leaves one; there the last week was right for once, in the inner ones never."""
+    y = np.full((3, 200), 20.0) + np.random.default_rng(0).normal(0, 4, (3, 200))
+    y[:, -7:] = y[:, -14:-7]
+    found = backtest(panel_of(y), 7, (Candidate("historic_average"),), levels=LEVELS)
+    board = found.leaderboard
+    assert [item.window.role for item in found.results].count("outer") == 1
+    assert board.row("historic_average").scores.wape > board.row(NAIVE).scores.wape == 0.0
+    assert found.chosen != NAIVE
+
+
+def test_a_prior_counts_where_few_series_were_measured():
+    """The same two series, alone and eighty times: in four windows of a week they are 56 periods, 4,480 the others."""
+    few = busy_weeks(2)
+    alone, among_many = (
+        backtest(panel_of(y), 7, SOME, levels=LEVELS).measured["profile"] for y in (few, np.tile(few, (80, 1)))
+    )
+    assert 250 / (250 + 56) < alone < 1.0
+    assert among_many < 0.7
+
+
 def test_a_tie_with_seasonal_naive_is_seasonal_naive():
     y = np.tile([3.0, 5, 8, 1, 9, 4, 2], (2, 20))
     found = backtest(panel_of(y), 7, (Candidate("profile"), Candidate("odd", {"how": How.NAN})), levels=LEVELS)
