@@ -1,6 +1,7 @@
 """docs/benchmarks.md from the results of the benchmarks: no figure in it is typed by hand.
 
-Sections of benchmarks that have no results here stay as they stand on the page.
+Sections of benchmarks that have no results here stay as they stand on the page, and so do splits of a benchmark that
+shows each under a title of its own.
 
     python -m benchmarks.docs
 """
@@ -26,7 +27,7 @@ _INTRODUCTION = """\
 Written by `python -m benchmarks.docs` from what the benchmarks printed; run one with `make bench-NAME`. The peer of a
 line ran on the same machine; a ratio is ours to the peer's, so below 1 is less of it.
 """
-_SECTION = "## "
+_SECTION, _BLOCK, _LINE = "## ", "### ", "| "
 _HEADER = ("work", "value", "unit", "peer", "peer's value", "ratio", "goal", "met")
 
 
@@ -48,7 +49,9 @@ def page(results: Path, before: str = "") -> str:
     """
     machines = read_machines(results)
     files = [path for path in results.glob("*.json") if path.name != MACHINES and "." not in path.stem]
-    sections = _sections(before) | {path.stem: _section(path, machines.get(path.stem)) for path in files}
+    old = _sections(before)
+    new = {path.stem: _section(path, machines.get(path.stem), old.get(path.stem, "")) for path in files}
+    sections = old | new
     found = [sections[name] for name in sorted(sections)]
     return "\n".join([_INTRODUCTION, *(found or ["No benchmark has run yet.\n"])])
 
@@ -59,20 +62,38 @@ def _sections(text: str) -> dict[str, str]:
     return {part.partition("\n")[0]: f"{_SECTION}{part.rstrip()}\n" for part in parts}
 
 
-def _section(path: Path, ran: Mapping[str, str] | None) -> str:
+def _section(path: Path, ran: Mapping[str, str] | None, before: str) -> str:
     lines = json.loads(path.read_text(encoding="utf-8"))
     where = f"{ran['date']}, on {ran['machine']}." if ran else "The machine was not noted: run it again."
-    about = _about(path.stem)
+    about, grids = _about(path.stem), _grids(path.with_suffix(".tables.json"))
+    blocks, rows = _others(before, {_split(line["work"]) for line in lines}) if grids else ([], [])
     parts = [
         f"{_SECTION}{path.stem}",
         "",
         *([about, ""] if about else []),
         f"`make bench-{path.stem}`, {where}",
         "",
-        *_grids(path.with_suffix(".tables.json")),
-        _table(lines),
+        *blocks,
+        *grids,
+        "\n".join([_table(lines), *rows]),
     ]
     return "\n".join(parts) + "\n"
+
+
+def _split(text: str) -> str:
+    """What a title or a line is about: its first word."""
+    return text.split()[0].rstrip(":")
+
+
+def _others(section: str, splits: set[str]) -> tuple[list[str], list[str]]:
+    """Blocks and lines of a section about other splits."""
+    _, *blocks = section.split(f"\n{_BLOCK}")
+    if not blocks:
+        return [], []
+    last, _, table = blocks[-1].rpartition(f"\n{_LINE}{_HEADER[0]} ")
+    kept = [f"{_BLOCK}{block.rstrip()}\n" for block in (*blocks[:-1], last) if _split(block) not in splits]
+    rows = [line for line in table.split("\n")[2:] if line and _split(line.removeprefix(_LINE)) not in splits]
+    return kept, rows
 
 
 def _grids(path: Path) -> list[str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from benchmarks.docs import page
 from benchmarks.machine import machine, read_machines
 from benchmarks.table import Measure, publish
@@ -41,6 +43,23 @@ def test_sections_without_results_here_stay_as_they_are(tmp_path):
     after = page(tmp_path / "here", before)
     assert after == before.replace("| b | 2 |", "| b | 3 |") != before
     assert page(tmp_path, before) == before
+
+
+def test_splits_without_results_here_stay_as_they_are(tmp_path):
+    def told(folder, name, value):
+        publish("alpha", [Measure(f"{name}: WAPE", value, "share")], folder)
+        grid = {"title": f"{name}: 1 window", "header": ["model", "WAPE"], "rows": [["ours", value]], "notes": []}
+        (folder / "alpha.tables.json").write_text(json.dumps([grid]), encoding="utf-8")
+
+    (tmp_path / "here").mkdir()
+    told(tmp_path, "one", 1.0)
+    before = page(tmp_path)
+    told(tmp_path / "here", "two", 2.0)
+    both = page(tmp_path / "here", before)
+    assert "### one: 1 window" in both and "### two: 1 window" in both
+    assert "| one: WAPE | 1 |" in both and "| two: WAPE | 2 |" in both
+    told(tmp_path / "here", "two", 3.0)
+    assert page(tmp_path / "here", both) == both.replace("| 2 |", "| 3 |")
 
 
 def test_without_results_the_page_says_so(tmp_path):
