@@ -1,9 +1,9 @@
 """`foretail run` on tables of seven series, cut at several dates, beside the best of four peers.
 
 Few short series are where a choice by backtest is most easily luck. Stores and departments are drawn at random from the
-tables of `benchmarks.cases`, which say where the figures of larger tables come from.
+tables of `benchmarks.cases`.
 
-    python -m benchmarks.few [--draws 2] [--only NAME,…]
+    python -m benchmarks.few [--draws 2]
 """
 
 from __future__ import annotations
@@ -69,12 +69,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run every draw, print ratios, write ``benchmarks/results/few.json``."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.few", description=__doc__)
     parser.add_argument("--draws", type=int, default=2, help="of each table")
-    parser.add_argument("--only", default="", metavar="A,B", help=f"of {', '.join(few.table for few in FEW)}")
     given = parser.parse_args(arguments)
     lines, ratios = [], []
     for few in FEW:
-        if given.only and few.table not in given.only.split(","):
-            continue
         case = CASES[few.table]()
         if case is None:
             continue
@@ -82,6 +79,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         ratios += [item.ratio for item in outcomes]
         work = f"{case.name}, {len(outcomes)} cuts of {_SERIES} series: geometric mean of the ratios to the best peer"
         lines.append(Measure(work, geometric_mean([item.ratio for item in outcomes]), "ratio"))
+    if not lines:
+        return
     every = f"{len(ratios)} tables of {_SERIES} series: geometric mean of the ratios to the best peer"
     lines.append(Measure(every, geometric_mean(ratios), "ratio", at_most=_GOAL))
     publish("few", lines)

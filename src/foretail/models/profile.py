@@ -58,9 +58,7 @@ class Profile(Forecaster):
 
     def fit(self, panel: Panel, h: int) -> Self:  # noqa: ARG002  (shapes are estimated where it predicts)
         """Decide the space, the cells and the groups."""
-        open_y = panel.y[panel.observed & ~panel.closed[:, : panel.n_periods]]
-        is_sparse = np.count_nonzero(open_y <= 0) > _ZERO_SHARE * len(open_y)
-        self.plan_ = plan_features(panel, Space("level" if is_sparse else "log"))
+        self.plan_ = plan_features(panel, Space("level" if panel.idle_share > _ZERO_SHARE else "log"))
         return self
 
     def predict(self, panel: Panel, h: int) -> Forecast:

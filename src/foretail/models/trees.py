@@ -269,7 +269,7 @@ class Trees(Forecaster):
     def _objective_name(self, panel: Panel) -> str:
         if self.objective != "auto":
             return self.objective
-        is_calm = panel.frequency.is_daily and _idle_share(panel) <= _ZERO_SHARE and not _rests(panel)
+        is_calm = panel.frequency.is_daily and panel.idle_share <= _ZERO_SHARE and not _rests(panel)
         return "l2" if is_calm else "huber" if self.monotone else "l1"
 
     # the space
@@ -442,18 +442,12 @@ def _usual_space(panel: Panel) -> str:
     if _rests(panel):
         return "level"
     by_chance = panel.frequency.is_daily and panel.spec.non_negative
-    return "level" if _idle_share(panel) > _ZERO_SHARE and not by_chance else "log"
-
-
-def _idle_share(panel: Panel) -> float:
-    """Share of the open periods without sales."""
-    open_y = panel.y[panel.observed & ~panel.closed[:, : panel.n_periods]]
-    return float(np.count_nonzero(open_y <= 0)) / max(1, len(open_y))
+    return "level" if panel.idle_share > _ZERO_SHARE and not by_chance else "log"
 
 
 def _rests(panel: Panel) -> bool:
     """Whether its weekday, or the date, says more of whether a day of a series sells than all else does."""
-    if not panel.frequency.is_daily or _idle_share(panel) <= _REST_SHARE:
+    if not panel.frequency.is_daily or panel.idle_share <= _REST_SHARE:
         return False
     is_open = panel.observed & ~panel.closed[:, : panel.n_periods]
     is_idle, week = is_open & (panel.y <= 0), panel.frequency.season_length

@@ -147,6 +147,12 @@ class Panel:
         return np.isfinite(self.y)
 
     @cached_property
+    def idle_share(self) -> float:
+        """Share of the open periods without sales; 0 where none is observed."""
+        open_y = self.y[self.observed & ~self.closed[:, : self.n_periods]]
+        return float(np.count_nonzero(open_y <= 0)) / max(1, len(open_y))
+
+    @cached_property
     def is_withheld(self) -> BoolMatrix:
         """bool ``[N, T]``: the goods ran out, so that ``y`` has no value."""
         if self.withheld is None:

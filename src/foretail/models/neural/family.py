@@ -341,5 +341,4 @@ def _weighed(rows: Rows, panel: Panel) -> FloatArray:
 
 
 def _choose_space(panel: Panel) -> str:
-    open_y = panel.y[panel.observed & ~panel.closed[:, : panel.n_periods]]
-    return "level" if np.count_nonzero(open_y <= 0) > _ZERO_SHARE * len(open_y) else "log"
+    return "level" if panel.idle_share > _ZERO_SHARE else "log"
