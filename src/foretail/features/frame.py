@@ -58,17 +58,26 @@ class Rows:
         return len(self.series)
 
 
-def training_cutoffs(panel: Panel, h: int, stride: int) -> IntArray:
+def training_cutoffs(panel: Panel, h: int, stride: int, max_rows: int) -> IntArray:
     """Columns of past cutoffs, newest first: one step before the end, then every ``stride`` back while history is left.
 
-    History is left while half a year (daily) or a year (weekly, monthly) lies before the cutoff; a younger panel gives
-    up as much of that as it must, down to one season (eight weeks). Where that leaves fewer than eight cutoffs they lie
-    closer together, so that not only the first steps are learned.
+    History is left while half a year (daily) or a year (weekly, monthly) lies before the cutoff. A younger panel gives
+    up as much of that as it must, down to one season; a weekly one of less than three years keeps a third of what it
+    has, eight weeks at least. Cutoffs lie closer together where there would be fewer than eight of them, so that not
+    only the first steps are learned, and weekly ones while all their rows are wanted.
+
+    Parameters
+    ----------
+    max_rows : about how many rows are wanted at most, as in `training_rows`.
     """
     year, season, length = panel.frequency.year_length, panel.frequency.season_length, panel.n_periods
-    wanted = year // 2 if panel.frequency.is_daily else year
-    least = max(min(wanted, length - h - 1), _LEAST_WEEKS if panel.frequency.is_weekly else season)
-    return np.arange(length - 2, least - 2, -int(np.clip((length - least) // _FEWEST_CUTOFFS, 1, stride)))
+    wanted = min(year // 2 if panel.frequency.is_daily else year, length - h - 1)
+    if panel.frequency.is_weekly:
+        least = max(min(wanted, length // 3), _LEAST_WEEKS)
+        stride = min(stride, -(-panel.n_series * h * (length - least) // max_rows))
+    else:
+        least = max(wanted, season)
+    return np.arange(length - 2, least - 2, -int(np.clip((length - least) // _FEWEST_CUTOFFS, 1, max(stride, 1))))
 
 
 def training_rows(panel: Panel, plan: Plan, h: int, cutoffs: IntArray, max_rows: int, seed: int) -> Rows:

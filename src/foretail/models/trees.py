@@ -193,7 +193,7 @@ class Trees(Forecaster):
         self.heads_: dict[float, Any] = {}
         self.rounds_ = 0
         self.shift_ = 0.0
-        cutoffs = training_cutoffs(panel, h, _STRIDE[letter])
+        cutoffs = training_cutoffs(panel, h, _STRIDE[letter], self.max_rows)
         rows = training_rows(panel, self.plan_, h, cutoffs, self.max_rows, self.random_state)
         self.names_ = (*rows.names, "base")
         self.hidden_ = young_features(rows, panel.frequency) if len(rows) else ()

@@ -123,7 +123,7 @@ def test_the_property_would_see_a_leak(part: str) -> None:
 def test_training_rows_are_the_forecast_rows_of_their_cutoff(freq: str, space: str, seed: int) -> None:
     panel = make_panel(freq, seed)
     plan = plan_features(panel, Space(space))
-    cutoffs = training_cutoffs(panel, H, 9)[:4]
+    cutoffs = training_cutoffs(panel, H, 9, 10**9)[:4]
     trained = training_rows(panel, plan, H, cutoffs, 10**9, seed)
     assert set(trained.cutoff) == set(cutoffs)
     for cutoff in cutoffs:
@@ -169,7 +169,7 @@ def test_unpublished_values_are_not_used_when_the_future_is_not_given() -> None:
 def test_a_sample_is_drawn_when_there_are_too_many_rows() -> None:
     panel = make_panel("D", 6)
     plan = plan_features(panel, Space("log"))
-    cutoffs = training_cutoffs(panel, H, 1)
+    cutoffs = training_cutoffs(panel, H, 1, 10**9)
     everything = training_rows(panel, plan, H, cutoffs, 10**9, 0)
     some = training_rows(panel, plan, H, cutoffs, len(everything) // 3, 0)
     again = training_rows(panel, plan, H, cutoffs, len(everything) // 3, 0)
@@ -190,19 +190,28 @@ def test_no_rows_are_no_error(cutoffs: list[int]) -> None:
 def test_cutoffs_are_inside_the_history_and_newest_first() -> None:
     for freq in FREQS:
         for length in (1, 2, 5, 12, 30, 60, 150):
-            cutoffs = training_cutoffs(make_panel(freq, 0, length=max(length, 1)), H, 3)
+            cutoffs = training_cutoffs(make_panel(freq, 0, length=max(length, 1)), H, 3, 10**9)
             assert (np.diff(cutoffs) < 0).all()
             assert ((cutoffs >= 0) & (cutoffs <= length - 2)).all()
     # a horizon of rows even where half a year leaves little room
-    assert len(training_cutoffs(make_panel("D", 0, length=200), 7, 21)) >= 8
-    assert np.diff(training_cutoffs(make_panel("D", 0, length=800), 7, 21)).max() == -21
+    assert len(training_cutoffs(make_panel("D", 0, length=200), 7, 21, 10**9)) >= 8
+    assert np.diff(training_cutoffs(make_panel("D", 0, length=800), 7, 21, 10**9)).max() == -21
+
+
+def test_young_weekly_panels_are_learned_from_early_and_often() -> None:
+    panel = make_panel("W-SUN", 0, length=60)
+    np.testing.assert_array_equal(training_cutoffs(panel, 8, 3, 10**9), np.arange(58, 18, -1))
+    n_rows = panel.n_series * 8 * 40
+    assert np.diff(training_cutoffs(panel, 8, 3, n_rows // 2)).max() == -2
+    assert np.diff(training_cutoffs(panel, 8, 3, 1)).max() == -3  # never further apart than asked
+    assert training_cutoffs(make_panel("W-SUN", 0, length=300), 8, 3, 1)[-1] >= 51  # a year stays, where there is one
 
 
 def test_a_sample_of_many_series_takes_whole_stretches_of_few(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where a few rows of every series would do, some series are left out at a cutoff; the rows are what they are."""
     panel = make_panel("D", 4, n_series=300, length=200, h=28)
     plan, h = plan_features(panel, Space("log")), 28
-    cutoffs = training_cutoffs(panel, h, 7)
+    cutoffs = training_cutoffs(panel, h, 7, 10**9)
     every = training_rows(panel, plan, h, cutoffs, 10**9, 7)
     thin = training_rows(panel, plan, h, cutoffs, len(every) // 14, 7)
     assert set(thin.cutoff) == set(every.cutoff)  # a little of everybody, while the panel is small

@@ -154,7 +154,7 @@ class Neural(Forecaster):
         self.spread_ = 1.0
         self._take(())
         self.importance_: tuple[tuple[str, float], ...] = ()
-        cutoffs = training_cutoffs(panel, h, _STRIDE[panel.frequency.code[0]])
+        cutoffs = training_cutoffs(panel, h, _STRIDE[panel.frequency.code[0]], self.max_rows)
         if self.features == "store":
             self.store_ = StoreInputs.of(panel, self.space_)
             return self.store_.training(panel, h, cutoffs, self.max_rows, self.random_state)
