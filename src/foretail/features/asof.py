@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from foretail.features.calendar import Calendar, calendar_of
-from foretail.features.cells import cell_effects, cell_ids
+from foretail.features.cells import cell_effects, cell_ids, flag_factors
 from foretail.features.cube import Cube, Sums, group_codes, mean_of
 from foretail.features.flags import FlagEffects
 from foretail.features.plan import Plan, plan_features
@@ -70,8 +70,8 @@ class AsOf:
 
     @cached_property
     def unit(self) -> FloatArray:
-        """``[N]`` what a difference in model space is measured in: 1 for logs, the size of the series for levels."""
-        return np.ones(self.panel.n_series) if self.cube.space.is_log else self.cube.scale
+        """``[N]`` what a difference in model space is measured in."""
+        return self.cube.unit
 
     # the short season and the flags
 
@@ -106,7 +106,7 @@ class AsOf:
     def weekless(self, window: int) -> FloatArray:
         """``[N, H]`` `cell_effect` averaged over the short season, the flags as they are at each target."""
         effects = self._cell_effects[0][self.cell_windows.index(window)]
-        n_flags = self.plan.cells.n_cells // self.plan.cells.n_phases
+        n_flags = self.plan.cells.n_flag_cells
         means = effects.reshape(len(effects), self.plan.cells.n_phases, n_flags).mean(axis=1)
         return np.take_along_axis(means, self.cell % n_flags, 1)
 
@@ -192,13 +192,23 @@ class AsOf:
             return np.full((self.panel.n_series, self.h), np.nan)
         return (self._profile_level - self.reference) / self.unit[:, None]
 
-    @cached_property
+    @property
     def _profile_level(self) -> FloatArray:
-        """``[N, H]`` seasonal profile forecast in model space; it rests on the history alone."""
-        y = np.where(self.panel.closed[:, : self.known], np.nan, self.panel.y)
+        """``[N, H]`` seasonal profile forecast in model space, under the flags of each target."""
+        return self.cube.space.forward(self._profile_sales * self._flag_factors[:, self.target], self.cube.scale)
+
+    @cached_property
+    def _profile_sales(self) -> FloatArray:
+        """``[N, H]`` seasonal profile forecast under the usual flags; it rests on the history alone."""
+        y = np.where(self.panel.closed[:, : self.known], np.nan, self.panel.y) / self._flag_factors[:, : self.known]
         groups, frequency = self.group(self.plan.profile_group), self.panel.frequency
-        found = seasonal_profile(y, groups, frequency, self.calendar.days, self.steps, self.plan.profile_options)
-        return self.cube.space.forward(found, self.cube.scale)
+        return seasonal_profile(y, groups, frequency, self.calendar.days, self.steps, self.plan.profile_options)
+
+    @cached_property
+    def _flag_factors(self) -> FloatArray:
+        """``[N, T + H]`` what the flags of each period multiply sales by."""
+        effects, is_log = self._cell_effects[0][0], self.cube.space.is_log
+        return flag_factors(effects, self._cell_ids, self.known, is_log=is_log)
 
     # groups of series
 
@@ -272,8 +282,8 @@ class _Part(AsOf):
         return self._whole.flag_effects(name).only(self._rows)
 
     @cached_property
-    def _profile_level(self) -> FloatArray:
-        return self._whole._profile_level[self._rows]
+    def _profile_sales(self) -> FloatArray:
+        return self._whole._profile_sales[self._rows]
 
     def group(self, name: str) -> IntArray:
         return self._whole.group(name)[self._rows]

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from foretail.features.cube import mean_of
 from foretail.panel.panel import Panel
 
-__all__ = ["CellPlan", "cell_effects", "cell_ids", "plan_cells"]
+__all__ = ["CellPlan", "cell_effects", "cell_ids", "flag_factors", "plan_cells"]
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -20,6 +20,7 @@ _MAX_FLAG_CELLS = 8  # more would leave too few observations in each
 _MIN_SHARE = 0.01  # share of the residual variance that a flag must explain to split cells
 _BOUND = 10.0  # units: a spike of one series must not move a weekday of all; logs never reach it
 _SHRINK = 3.0  # observations that the parent counts for
+_MOST_FACTOR = 10.0  # times the sales: no flag is believed to do more
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,11 @@ class CellPlan:
     flags: tuple[str, ...]
     values: tuple[tuple[float, ...], ...]
     n_phases: int
+
+    @property
+    def n_flag_cells(self) -> int:
+        """Cells at one position of the short season; 1 without flags."""
+        return self.n_cells // self.n_phases
 
     @property
     def n_cells(self) -> int:
@@ -121,6 +127,25 @@ def cell_effects(
         effects.append(parent)
         counts.append(count)
     return effects, counts
+
+
+def flag_factors(effects: FloatArray, ids: IntArray, known: int, *, is_log: bool) -> FloatArray:
+    """What the flags of each period multiply the sales of a series by, against the mean of its history.
+
+    Parameters
+    ----------
+    effects : ``[N, n_cells]`` in model space. ids : ``[N, T + H]``. known : columns of the history. is_log : the space.
+
+    Returns
+    -------
+    ``[N, T + H]``, a tenth to ten; 1 where nothing is known.
+    """
+    told = np.take_along_axis(effects, ids, 1)
+    mean = told[:, :known].mean(axis=1, keepdims=True)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        factors = np.exp(told - mean) if is_log else np.where(mean > 0, told / mean, 1.0)
+    result: FloatArray = np.clip(np.nan_to_num(factors, nan=1.0), 1 / _MOST_FACTOR, _MOST_FACTOR)
+    return result
 
 
 def _first_parent(z: FloatArray, ids: IntArray, n_cells: int, before: FloatArray, unit: FloatArray) -> FloatArray:

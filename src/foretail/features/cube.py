@@ -79,6 +79,11 @@ class Cube:
         z = space.forward(panel.y, scale)
         return cls(panel, space, scale, np.where(panel.closed[:, : panel.n_periods], np.nan, z))
 
+    @property
+    def unit(self) -> FloatArray:
+        """``[N]`` what a difference in model space is measured in: 1 for logs, the size of the series for levels."""
+        return np.ones(len(self.scale)) if self.space.is_log else self.scale
+
 
 def mean_of(values: npt.NDArray[np.floating]) -> FloatArray:
     """Mean of each row ``[N]``; NaN where it holds no value."""

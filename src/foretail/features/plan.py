@@ -9,13 +9,17 @@ import numpy as np
 import numpy.typing as npt
 
 from foretail.features.calendar import calendar_of
-from foretail.features.cells import CellPlan, plan_cells
+from foretail.features.cells import CellPlan, cell_effects, cell_ids, flag_factors, plan_cells
 from foretail.features.cube import Cube, group_codes
 from foretail.features.profile import ProfileOptions, best_grouping, best_options
 from foretail.features.space import Space
+from foretail.features.spans import spans_of
 from foretail.panel.panel import Panel
 
 __all__ = ["Plan", "plan_features"]
+
+FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
 
 _MAX_GROUPS = 200  # a column with more values is an id rather than a group
 _MAX_FLAG_LEVELS = 6  # a covariate with more values is a quantity rather than a flag
@@ -80,15 +84,17 @@ def plan_features(panel: Panel, space: Space) -> Plan:
     """Decide cells, groups and codes from the history of a panel."""
     calendar = calendar_of(panel.frequency, panel.start, panel.closed.shape[1], panel.spec.country)
     groups = _groups(panel)
-    profile_group = _profile_group(panel, groups)
-    cells = plan_cells(panel, Cube.of(panel, space).z, calendar.phase)
+    cube = Cube.of(panel, space)
+    cells = plan_cells(panel, cube.z, calendar.phase)
+    usual = _usual_sales(cube, cells, calendar.phase)
+    profile_group = _profile_group(panel, usual, groups)
     flags = tuple(item.name for item in panel.known if _is_flag(item.values[:, : panel.n_periods]))
     return Plan(
         space=space.name,
         cells=cells,
         groups=groups,
         profile_group=profile_group,
-        profile_options=_profile_options(panel, profile_group, calendar.days),
+        profile_options=_profile_options(panel, usual, profile_group, calendar.days),
         codes=_codes(panel),
         flags=flags,
         effects=tuple(name for name in flags if name not in cells.flags),
@@ -106,18 +112,29 @@ def _groups(panel: Panel) -> tuple[str, ...]:
     return tuple(name for name in columns if 2 <= panel.series[name].n_unique() <= most)
 
 
-def _profile_group(panel: Panel, groups: tuple[str, ...]) -> str:
+def _usual_sales(cube: Cube, cells: CellPlan, phase: IntArray) -> FloatArray:
+    """``[N, T]`` sales of weeks and months had their flags been as usual; those of days as they were."""
+    panel, known = cube.panel, cube.panel.n_periods
+    if panel.frequency.is_daily or cells.n_flag_cells == 1:
+        return panel.y
+    ids, unit = cell_ids(panel, phase, cells)[:, :known], cube.unit
+    effects, _ = cell_effects(cube.z, ids, cells.n_cells, spans_of(panel.frequency).cells, unit)
+    usual: FloatArray = panel.y / flag_factors(effects[0], ids, known, is_log=cube.space.is_log)
+    return usual
+
+
+def _profile_group(panel: Panel, usual: FloatArray, groups: tuple[str, ...]) -> str:
     year = panel.frequency.year_length
     if panel.n_periods < year:
         return ""
     everything = {"": np.zeros(panel.n_series, dtype=np.int64)}
-    return best_grouping(panel.y[:, -year:], everything | {name: group_codes(panel, name) for name in groups})
+    return best_grouping(usual[:, -year:], everything | {name: group_codes(panel, name) for name in groups})
 
 
-def _profile_options(panel: Panel, profile_group: str, days: npt.NDArray[np.int64]) -> ProfileOptions:
+def _profile_options(panel: Panel, usual: FloatArray, profile_group: str, days: IntArray) -> ProfileOptions:
     if panel.frequency.is_daily:
         return ProfileOptions()
-    y = np.where(panel.closed[:, : panel.n_periods], np.nan, panel.y)
+    y = np.where(panel.closed[:, : panel.n_periods], np.nan, usual)
     groups = group_codes(panel, profile_group) if profile_group else np.zeros(panel.n_series, dtype=np.int64)
     return best_options(y, groups, panel.frequency, days)
 

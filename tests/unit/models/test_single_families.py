@@ -19,7 +19,7 @@ from foretail.models.naive import Drift, HistoricAverage, SeasonalNaive, last_se
 from foretail.models.profile import Profile
 from foretail.models.statistical import Theta
 from foretail.models.xgboost import XGBoost
-from foretail.panel.panel import Panel
+from foretail.panel.panel import Covariate, Panel
 
 
 def panel_of(y: Any, freq: str = "D", closed: np.ndarray | None = None, **spec: Any) -> Panel:
@@ -252,6 +252,24 @@ def test_the_profile_tells_promotions_and_weekdays_without_noise() -> None:
     y = np.array([10.0, 200.0])[:, None] * week[np.arange(210) % 7]
     forecast = Profile().fit(panel_of(y), 7).predict(panel_of(y), 7)
     np.testing.assert_allclose(forecast.y_hat, y[:, :7], rtol=0.01)
+
+
+@pytest.mark.parametrize("freq", ["W-SUN", "MS"])
+def test_the_shape_of_the_year_is_free_of_the_promotions_of_a_year_ago(freq: str) -> None:
+    length, h, season = (112, 8, 52) if freq == "W-SUN" else (50, 8, 12)
+    rng = np.random.default_rng(4)
+    promo = (rng.random((6, length + h)) < 0.4).astype(np.float32)
+    year = 1 + 0.4 * np.sin(2 * np.pi * np.arange(length + h) / season)
+    y = rng.uniform(20, 900, (6, 1)) * year * np.where(promo > 0, 1.5, 1.0)
+    shut = np.zeros(y.shape, dtype=np.bool_)
+    panel = replace(panel_of(y[:, :length], freq, shut, known=("promo",)), known=(Covariate("promo", promo),))
+    found, actual = Profile().fit(panel, h).predict(panel, h).y_hat, y[:, length:]
+    assert np.abs(found - actual).sum() < 0.08 * actual.sum()
+    other = replace(panel, known=(Covariate("promo", np.where(np.arange(length + h) < length, promo, 1 - promo)),))
+    swapped = Profile().fit(other, h).predict(other, h).y_hat  # the plan of the future alone moves the forecast
+    lifted, dropped = promo[:, length:] < 1, promo[:, length:] > 0
+    assert np.median(swapped[lifted] / found[lifted]) == pytest.approx(1.5, rel=0.1)
+    assert np.median(found[dropped] / swapped[dropped]) == pytest.approx(1.5, rel=0.1)
 
 
 @pytest.mark.parametrize("shift", [0.0, 0.6, 1.0])
