@@ -27,7 +27,7 @@ IntArray = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
 
 _CLIP = {"log": 3.0, "level": 20.0}  # differences from the base are cut here: a factor of 20, or 20 times the series
-_LEAST_SPREAD = 1e-6  # of the networks' answers, in units
+_LEAST_SPREAD = 1e-9  # of the networks' answers, in units: where nothing is left over, next to nothing is answered
 _VALIDATION_SHARE = 0.2  # of the span of targets, at most
 _FEWEST_ROWS = 50  # on either side of the split in time; fewer decide nothing
 
