@@ -120,7 +120,8 @@ def test_a_client_server_runs_partitions(ray_cluster: Any) -> None:
     address = f"ray://127.0.0.1:{port}"
     command = [sys.executable, "-m", "ray.util.client.server", "--address", ray_cluster.address]
     command += ["--host", "127.0.0.1", "--port", str(port)]
-    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    patient = {**os.environ, "RAY_CLIENT_SERVER_CHECK_CHANNEL_TIMEOUT_S": "120"}  # a busy machine may take Ray's 30 s
+    server = subprocess.Popen(command, env=patient, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         done = run_script(f"""
             import socket, time
