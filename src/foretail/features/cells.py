@@ -138,8 +138,10 @@ def flag_factors(effects: FloatArray, ids: IntArray, known: int, *, is_log: bool
 
     Returns
     -------
-    ``[N, T + H]``, a tenth to ten; 1 where nothing is known.
+    ``[N, T + H]``, a tenth to ten; 1 where nothing is known, and everywhere with a single cell.
     """
+    if effects.shape[1] == 1:
+        return np.broadcast_to(1.0, ids.shape)
     told = np.take_along_axis(effects, ids, 1)
     mean = told[:, :known].mean(axis=1, keepdims=True)
     with np.errstate(divide="ignore", invalid="ignore"):
