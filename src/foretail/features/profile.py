@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -37,6 +38,7 @@ class ProfileOptions:
 
 _Shapes = dict[tuple[int, int], tuple[FloatArray, FloatArray]]  # (years back, rank) -> own and common shapes
 _DEFAULT = ProfileOptions()
+_YEARS = 2  # that the shape is the mean of
 _WHOLE = 0.9  # share of a year that must be observed before a series brings a shape of its own
 _FLOOR = 1e-4  # of a shape: a level is never divided by nothing
 _FEWEST_FOR_RANK = 4  # series from which a low rank says more than the series themselves
@@ -73,31 +75,48 @@ def seasonal_profile(
     if length < year:
         return np.full((n, len(steps)), np.nan)
     sales = np.where(np.isfinite(y), np.maximum(y, 0.0), np.nan)
-    shape = _mean_shape(sales, groups, year, options, {} if known_shapes is None else known_shapes)
-    level = _recent_level(sales[:, -year:], shape, options.half_life)
-    # the mean shape stands at the last year's place, so that the holiday-aligned look-up works on it
-    placed = np.full((n, length), np.nan)
-    placed[:, length - year :] = shape
-    ahead = aligned_year_ago(Sums(placed), frequency, days, length, steps)
-    result: FloatArray = level[:, None] * ahead
+    shapes = _yearly(sales, groups, year, options, {} if known_shapes is None else known_shapes)
+    mean = np.maximum(_mean_of_years(shapes, options.recent), _FLOOR)
+    ahead = _shape_ahead(shapes, frequency, days, steps, options.recent, length)
+    ahead = np.where(np.isfinite(ahead), np.maximum(ahead, _FLOOR), mean[:, (steps - 1) % year])
+    result: FloatArray = _recent_level(sales[:, -year:], mean, options.half_life)[:, None] * ahead
     return result
 
 
-def _mean_shape(
+def _yearly(
     sales: FloatArray, groups: IntArray, year: int, options: ProfileOptions, known_shapes: _Shapes
-) -> FloatArray:
-    """Mean of the shapes of the last one or two years, ``[N, year]``; NaN where neither is known."""
-    n, length = sales.shape
-    total, weights = np.zeros((n, year)), np.zeros((n, 1))
-    for back, weight in zip(range(length // year), (options.recent, 1 - options.recent), strict=False):
-        end = length - year * back
+) -> list[FloatArray]:
+    """Shapes of the last one or two years, the last one first: ``[N, year]`` each."""
+    shapes = []
+    for back in range(min(sales.shape[1] // year, _YEARS)):
+        end = sales.shape[1] - year * back
         if (back, options.rank) not in known_shapes:
             known_shapes[back, options.rank] = _own_and_common(sales[:, end - year : end], groups, options.rank)
-        shape = _believed(*known_shapes[back, options.rank], options.shrink)
-        known = np.isfinite(shape).all(1, keepdims=True)
-        total += np.where(known, weight * np.nan_to_num(shape), 0.0)
+        shapes.append(_believed(*known_shapes[back, options.rank], options.shrink))
+    return shapes
+
+
+def _shape_ahead(
+    shapes: Sequence[FloatArray], frequency: Frequency, days: IntArray, steps: IntArray, recent: float, length: int
+) -> FloatArray:
+    """What each year tells about each step, holidays of that year moved to where they fall now: ``[N, H]``."""
+    n, year = shapes[0].shape
+    placed = np.full((n, length), np.nan)  # each shape stands at its own year's place
+    for back, shape in enumerate(shapes):
+        placed[:, length - year * (back + 1) : length - year * back] = shape
+    sums = Sums(placed)
+    told = [aligned_year_ago(sums, frequency, days, length, steps, back + 1) for back in range(len(shapes))]
+    return _mean_of_years(told, recent)
+
+
+def _mean_of_years(told: Sequence[FloatArray], recent: float) -> FloatArray:
+    """Mean of what the last one or two years tell, the last one first; NaN where neither does."""
+    total, weights = np.zeros(told[0].shape), np.zeros(told[0].shape)
+    for value, weight in zip(told, (recent, 1 - recent), strict=False):
+        known = np.isfinite(value)
+        total += np.where(known, weight * value, 0.0)
         weights += weight * known
-    return np.maximum(np.where(weights > 0, total / np.maximum(weights, 1e-12), np.nan), _FLOOR)
+    return np.where(weights > 0, total / np.maximum(weights, 1e-12), np.nan)
 
 
 def year_shapes(block: FloatArray, groups: IntArray, options: ProfileOptions = _DEFAULT) -> FloatArray:

@@ -29,20 +29,24 @@ def year_lag(frequency: Frequency, steps: IntArray) -> IntArray:
     return result
 
 
-def aligned_year_ago(sums: Sums, frequency: Frequency, days: IntArray, known: int, steps: IntArray) -> FloatArray:
+def aligned_year_ago(
+    sums: Sums, frequency: Frequency, days: IntArray, known: int, steps: IntArray, years: int = 1
+) -> FloatArray:
     """The value a year before each step, Easter matched to Easter and the run-up to Christmas to the same day count.
 
     Parameters
     ----------
     sums : prefix sums of ``[N, T]`` values. days : ``[T + H]`` last day of each period, as day numbers.
-    known : columns that are known. steps : ``[H]``.
+    known : columns that are known. steps : ``[H]``. years : 1 for the last year that is known at a step, 2 for the one
+        before it.
 
     Returns
     -------
     ``[N, H]``; NaN where the year before was not observed.
     """
     target = known - 1 + steps
-    plain = target - year_lag(frequency, steps)
+    back = year_lag(frequency, steps) // frequency.year_length + years - 1
+    plain = target - back * frequency.year_length
     if frequency.is_monthly:
         return sums.mean(plain, plain + 1, known)
     unit = 1 if frequency.is_daily else 7
@@ -51,7 +55,7 @@ def aligned_year_ago(sums: Sums, frequency: Frequency, days: IntArray, known: in
     is_easter = (offset >= -_EASTER_BEFORE // unit) & (offset <= _EASTER_AFTER // unit)
     if frequency.is_daily:
         is_easter |= np.isin(offset, _MOVING_DAYS)
-    moved = target - _easter_shift(days[target], easters) // unit
+    moved = target - _easter_shift(days[target], easters, back) // unit
     source = np.where(is_easter & (moved < known) & (moved < target), moved, plain)
     result = sums.mean(source, source + 1, known)
     twin = np.clip(plain, 0, len(days) - 1)
@@ -60,13 +64,13 @@ def aligned_year_ago(sums: Sums, frequency: Frequency, days: IntArray, known: in
     if frequency.is_daily:
         was_easter |= np.isin(before, _MOVING_DAYS)
     result = _without_easter(result, sums, plain, ~is_easter & was_easter & (plain >= 0), known, unit)
-    return _with_christmas(result, sums, plain, days[target], known) if frequency.is_weekly else result
+    return _with_christmas(result, sums, plain, days[target], known, back) if frequency.is_weekly else result
 
 
-def _easter_shift(days: IntArray, easters: IntArray) -> IntArray:
-    """Days from the Easter before the nearest one to the nearest one; 0 where no earlier one is known."""
+def _easter_shift(days: IntArray, easters: IntArray, back: IntArray) -> IntArray:
+    """Days to the nearest Easter from the one so many years before it; from the first one where none is known."""
     this = np.abs(days[:, None] - easters[None, :]).argmin(1)
-    shift: IntArray = easters[this] - easters[np.maximum(this - 1, 0)]
+    shift: IntArray = easters[this] - easters[np.maximum(this - back, 0)]
     return shift
 
 
@@ -82,26 +86,28 @@ def _without_easter(
     return np.where(stale[None, :] & np.isfinite(both), both, value)
 
 
-def _with_christmas(value: FloatArray, sums: Sums, plain: IntArray, days: IntArray, known: int) -> FloatArray:
-    """Weeks around Christmas take a part of the week before their year-ago twin."""
-    share = _christmas_share(days)
+def _with_christmas(
+    value: FloatArray, sums: Sums, plain: IntArray, days: IntArray, known: int, back: IntArray
+) -> FloatArray:
+    """Weeks around Christmas take a part of the week before their twin of an earlier year."""
+    share = _christmas_share(days, back)
     earlier = sums.mean(plain - 1, plain, known)
     shifted = (1 - share) * value + share * earlier
     return np.where((share > 0)[None, :] & np.isfinite(shifted), shifted, value)
 
 
-def _christmas_share(days: IntArray) -> FloatArray:
-    """How much of a week before Christmas belongs to the week before its year-ago twin: days moved / 7.
+def _christmas_share(days: IntArray, back: IntArray) -> FloatArray:
+    """How much of a week before Christmas belongs to the week before its twin so many years ago: days moved / 7.
 
     52 weeks are 364 days, so Christmas falls one or two weekdays later each year and the week has that many fewer
     shopping days behind it.
     """
     share = np.zeros(len(days))
     year = days.astype("datetime64[D]").astype("datetime64[Y]").astype(np.int64)
-    for back in (0, 1):
-        christmas, before = _christmas(year - back), _christmas(year - back - 1)
+    for ago in (0, 1):
+        christmas, before = _christmas(year - ago), _christmas(year - ago - back)
         inside = (days - christmas >= -_CHRISTMAS_BEFORE) & (days - christmas <= _CHRISTMAS_AFTER)
-        share = np.where(inside, (christmas - before - 364) / 7.0, share)
+        share = np.where(inside, (christmas - before - 364 * back) / 7.0, share)
     return share
 
 

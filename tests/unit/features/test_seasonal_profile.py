@@ -45,6 +45,17 @@ def test_weeks_away_from_holidays_are_told_exactly() -> None:
     np.testing.assert_allclose(found, y[:, known : known + 8], rtol=1e-9)
 
 
+def test_each_year_tells_of_easter_by_its_own() -> None:
+    frequency = Frequency("W-SUN")
+    start = int(frequency.to_index(np.array("2021-02-07", dtype="datetime64[D]")))
+    days = frequency.to_date(start + np.arange(124)).astype(np.int64)
+    easters = np.array(["2021-04-04", "2022-04-17", "2023-04-09"], dtype="datetime64[D]").astype(np.int64)
+    y = np.array([[2.0], [30.0], [500.0]]) * np.where(np.isin(days, easters), 2.0, 1.0)
+    known = 109  # the week to 5 March 2023: the Easters before it lie in different weeks of the year
+    found = seasonal_profile(y[:, :known], np.zeros(3, dtype=np.int64), frequency, days, np.arange(1, 16))
+    np.testing.assert_allclose(found, y[:, known:], rtol=0.02)
+
+
 def test_a_young_series_follows_its_group() -> None:
     y = monthly(36)
     y[5, :31] = np.nan
