@@ -63,8 +63,9 @@ def training_cutoffs(panel: Panel, h: int, stride: int, max_rows: int) -> IntArr
 
     History is left while half a year (daily) or a year (weekly, monthly) lies before the cutoff. A younger panel gives
     up as much of that as it must, down to one season; a weekly one of less than three years keeps a third of what it
-    has, eight weeks at least. Cutoffs lie closer together where there would be fewer than eight of them, so that not
-    only the first steps are learned, and weekly ones while all their rows are wanted.
+    has, eight weeks at least, unless there are rows enough that know a year. Cutoffs lie closer together where there
+    would be fewer than eight of them, so that not only the first steps are learned, and weekly ones while all their
+    rows are wanted.
 
     Parameters
     ----------
@@ -72,11 +73,13 @@ def training_cutoffs(panel: Panel, h: int, stride: int, max_rows: int) -> IntArr
     """
     year, season, length = panel.frequency.year_length, panel.frequency.season_length, panel.n_periods
     wanted = min(year // 2 if panel.frequency.is_daily else year, length - h - 1)
+    least = max(wanted, season)
     if panel.frequency.is_weekly:
-        least = max(min(wanted, length // 3), _LEAST_WEEKS)
+        knowing = np.arange(length - 2, year - 2, -max(stride, 1))  # a year
+        n_knowing = panel.n_series * int(np.minimum(h, length - 1 - knowing).sum())
+        if n_knowing < max_rows or len(knowing) < _FEWEST_CUTOFFS:
+            least = max(min(wanted, length // 3), _LEAST_WEEKS)
         stride = min(stride, -(-panel.n_series * h * (length - least) // max_rows))
-    else:
-        least = max(wanted, season)
     return np.arange(length - 2, least - 2, -int(np.clip((length - least) // _FEWEST_CUTOFFS, 1, max(stride, 1))))
 
 

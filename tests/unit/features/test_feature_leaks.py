@@ -205,6 +205,9 @@ def test_young_weekly_panels_are_learned_from_early_and_often() -> None:
     assert np.diff(training_cutoffs(panel, 8, 3, n_rows // 2)).max() == -2
     assert np.diff(training_cutoffs(panel, 8, 3, 1)).max() == -3  # never further apart than asked
     assert training_cutoffs(make_panel("W-SUN", 0, length=300), 8, 3, 1)[-1] >= 51  # a year stays, where there is one
+    panel = make_panel("W-SUN", 0, length=100)
+    assert training_cutoffs(panel, 8, 3, 10**9)[-1] == 32  # a third
+    assert training_cutoffs(panel, 8, 3, 100)[-1] >= 51  # there are rows enough that know a year
 
 
 def test_a_sample_of_many_series_takes_whole_stretches_of_few(monkeypatch: pytest.MonkeyPatch) -> None:
