@@ -180,10 +180,9 @@ class AsOf:
         change: FloatArray = self._last(sums, window) - self.year_ago_level(sums, window)
         return change
 
-    @cached_property
-    def aligned(self) -> FloatArray:
-        """``[N, H]`` residual of the holiday-aligned year-ago period."""
-        return aligned_year_ago(self.residual_sums, self.panel.frequency, self.calendar.days, self.known, self.steps)
+    def aligned(self, sums: Sums) -> FloatArray:
+        """``[rows, H]`` the holiday-aligned year-ago period."""
+        return aligned_year_ago(sums, self.panel.frequency, self.calendar.days, self.known, self.steps)
 
     @cached_property
     def profile(self) -> FloatArray:

@@ -73,7 +73,10 @@ def _cycles(panel: Panel, plan: Plan) -> Iterator[Feature]:  # noqa: ARG001
 def _years(panel: Panel, plan: Plan) -> Iterator[Feature]:
     if not plan.has_years:
         return
-    yield Feature("aligned", "season", "holiday-aligned value a year ago", f.aligned, base=True)
+    about = "holiday-aligned value a year ago"
+    yield Feature("aligned", "season", about, partial(f.aligned, name=None), base=True)
+    if panel.frequency.is_daily:  # one day of one series is noisy; the profile tells weeks and months
+        yield Feature("aligned_all", "season", f"{about}, all", partial(f.aligned, name=""))
     yield Feature("profile", "season", "seasonal profile forecast", f.profile, base=True)
     for name in (None, "", *plan.groups):
         yield from _years_of(panel, name)

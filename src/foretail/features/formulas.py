@@ -141,9 +141,9 @@ def _rows(asof: AsOf, name: str | None, value: Array) -> Array:
     return of_series
 
 
-def aligned(asof: AsOf) -> Array:
+def aligned(asof: AsOf, name: str | None) -> Array:
     """Holiday-aligned value a year ago."""
-    return asof.aligned
+    return _rows(asof, name, asof.aligned(_sums(asof, name)))
 
 
 def profile(asof: AsOf) -> Array:

@@ -1,4 +1,4 @@
-"""The same season of years before, moved so that Easter and the days before Christmas fall as they do this year."""
+"""The same season of years before, moved so that Easter and the days around Christmas fall as they do this year."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ BoolArray = npt.NDArray[np.bool_]
 # days around Easter Sunday in which sales follow Easter and not the date; days away at which they no longer do
 _EASTER_BEFORE, _EASTER_AFTER, _EASTER_CLEAR = 14, 7, 21
 _CHRISTMAS_BEFORE, _CHRISTMAS_AFTER = 28, 6  # days around 25 December in which a weekday moved changes a week
+_FEAST_BEFORE, _FEAST_AFTER = 7, 8  # days around it, to 2 January, that follow the date and not the weekday
 # days from Easter of holidays that move with it, and the days beside them: Carnival, Ascension, Whitsun, Corpus Christi
 _MOVING_DAYS = (-48, -47, -46, 38, 39, 40, 49, 50, 51, 59, 60, 61)
 
@@ -32,7 +33,9 @@ def year_lag(frequency: Frequency, steps: IntArray) -> IntArray:
 def aligned_year_ago(
     sums: Sums, frequency: Frequency, days: IntArray, known: int, steps: IntArray, years: int = 1
 ) -> FloatArray:
-    """The value a year before each step, Easter matched to Easter and the run-up to Christmas to the same day count.
+    """The value a year before each step: Easter matched to Easter, days around Christmas to the same date.
+
+    Weeks before Christmas are matched to the same count of days before it.
 
     Parameters
     ----------
@@ -64,7 +67,9 @@ def aligned_year_ago(
     if frequency.is_daily:
         was_easter |= np.isin(before, _MOVING_DAYS)
     result = _without_easter(result, sums, plain, ~is_easter & was_easter & (plain >= 0), known, unit)
-    return _with_christmas(result, sums, plain, days[target], known, back) if frequency.is_weekly else result
+    if frequency.is_weekly:
+        return _with_christmas(result, sums, plain, days[target], known, back)
+    return _with_feast(result, sums, target, days[target], known, back)
 
 
 def _easter_shift(days: IntArray, easters: IntArray, back: IntArray) -> IntArray:
@@ -96,6 +101,20 @@ def _with_christmas(
     return np.where((share > 0)[None, :] & np.isfinite(shifted), shifted, value)
 
 
+def _with_feast(
+    value: FloatArray, sums: Sums, target: IntArray, days: IntArray, known: int, back: IntArray
+) -> FloatArray:
+    """Days around Christmas take the same date of the earlier year, where it was observed."""
+    year = _year(days)
+    for ago in (0, 1):
+        christmas = _christmas(year - ago)
+        inside = (days - christmas >= -_FEAST_BEFORE) & (days - christmas <= _FEAST_AFTER)
+        twin = target - (christmas - _christmas(year - ago - back))
+        dated = sums.mean(twin, twin + 1, known)
+        value = np.where(inside[None, :] & np.isfinite(dated), dated, value)
+    return value
+
+
 def _christmas_share(days: IntArray, back: IntArray) -> FloatArray:
     """How much of a week before Christmas belongs to the week before its twin so many years ago: days moved / 7.
 
@@ -103,12 +122,17 @@ def _christmas_share(days: IntArray, back: IntArray) -> FloatArray:
     shopping days behind it.
     """
     share = np.zeros(len(days))
-    year = days.astype("datetime64[D]").astype("datetime64[Y]").astype(np.int64)
+    year = _year(days)
     for ago in (0, 1):
         christmas, before = _christmas(year - ago), _christmas(year - ago - back)
         inside = (days - christmas >= -_CHRISTMAS_BEFORE) & (days - christmas <= _CHRISTMAS_AFTER)
         share = np.where(inside, (christmas - before - 364 * back) / 7.0, share)
     return share
+
+
+def _year(days: IntArray) -> IntArray:
+    """Years since 1970."""
+    return days.astype("datetime64[D]").astype("datetime64[Y]").astype(np.int64)
 
 
 def _christmas(year: IntArray) -> IntArray:

@@ -127,6 +127,25 @@ def test_easter_looks_back_at_easter(code: str, year: int) -> None:
     np.testing.assert_array_equal(found[0], is_easter[known:].astype(float))
 
 
+@pytest.mark.parametrize("year", [2015, 2016, 2017])
+@pytest.mark.parametrize("years", [1, 2])
+def test_days_around_christmas_look_back_at_their_date(year: int, years: int) -> None:
+    """Sales that are the day of the month from 18 December to 2 January, on whatever weekday that was."""
+    frequency = Frequency("D")
+    start, known_end, ahead_end = (number(day) for day in (f"{year - 3}-06-01", f"{year}-12-01", f"{year + 1}-01-20"))
+    known, h = known_end - start + 1, ahead_end - known_end
+    days = np.arange(start, ahead_end + 1)
+    dates = days.astype("datetime64[D]")
+    of_month = (dates - dates.astype("datetime64[M]")).astype(np.int64) + 1.0
+    in_december = dates.astype("datetime64[M]").astype(np.int64) % 12 == 11
+    is_feast = np.where(in_december, of_month >= 18, of_month <= 2)
+    sales = np.where(is_feast, of_month, 0.0)[None, :known]
+    found = aligned_year_ago(Sums(sales), frequency, days, known, np.arange(1, h + 1), years)
+    ahead = is_feast[known:]
+    assert ahead.sum() == 16
+    np.testing.assert_array_equal(found[0, ahead], of_month[known:][ahead])
+
+
 @pytest.mark.parametrize("code", ["W-SUN", "W-FRI", "W-TUE"])
 @pytest.mark.parametrize("year", [2015, 2016, 2017])
 def test_the_run_up_to_christmas_has_as_many_days_as_this_year(code: str, year: int) -> None:
