@@ -182,7 +182,8 @@ class AsOf:
 
     def aligned(self, sums: Sums) -> FloatArray:
         """``[rows, H]`` the holiday-aligned year-ago period."""
-        return aligned_year_ago(sums, self.panel.frequency, self.calendar.days, self.known, self.steps)
+        days, holidays = self.calendar.days, self.calendar.holidays
+        return aligned_year_ago(sums, self.panel.frequency, days, self.known, self.steps, holidays=holidays)
 
     @cached_property
     def profile(self) -> FloatArray:

@@ -31,12 +31,14 @@ class Calendar:
     phase : position in the short season (weekday for daily data, Monday = 0; 0 otherwise).
     names, values : the features themselves, float32.
     days : day number (since 1970-01-01) of the last day of each period.
+    holidays : ``[K]`` day numbers of the public holidays around them, ascending; none without a country.
     """
 
     phase: IntArray
     names: tuple[str, ...]
     values: tuple[Float32Array, ...]
     days: IntArray
+    holidays: IntArray
 
 
 def calendar_of(frequency: Frequency, start: int, n: int, country: str | None) -> Calendar:
@@ -51,10 +53,11 @@ def calendar_of(frequency: Frequency, start: int, n: int, country: str | None) -
     UsageError : a country whose holidays are not known.
     """
     day = _last_days(frequency, start + np.arange(n))
-    features = _season(frequency, day) | _feasts(frequency, day, country)
+    holidays = holiday_days(day, country) if country else np.empty(0, dtype=np.int64)
+    features = _season(frequency, day) | _feasts(frequency, day, holidays if country else None)
     phase = _weekday(day) if frequency.is_daily else np.zeros(n, dtype=np.int64)
     values = tuple(item.astype(np.float32) for item in features.values())
-    return Calendar(phase, tuple(features), values, day)
+    return Calendar(phase, tuple(features), values, day, holidays)
 
 
 def _last_days(frequency: Frequency, index: IntArray) -> IntArray:
@@ -100,10 +103,9 @@ def _month_start_days(day: IntArray) -> IntArray:
     return count
 
 
-def _feasts(frequency: Frequency, day: IntArray, country: str | None) -> dict[str, IntArray]:
+def _feasts(frequency: Frequency, day: IntArray, found: IntArray | None) -> dict[str, IntArray]:
     """Distances to Easter, Christmas and the public holidays, in periods."""
     easters, christmases = easter_days(day), _christmas_days(day)
-    found = holiday_days(day, country) if country else None
     if frequency.is_monthly:  # months have no length in days: count months
         day, easters, christmases = _month(day), _month(easters), _month(christmases)
         found = None if found is None else _month(found)

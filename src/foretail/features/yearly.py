@@ -19,6 +19,8 @@ BoolArray = npt.NDArray[np.bool_]
 _EASTER_BEFORE, _EASTER_AFTER, _EASTER_CLEAR = 14, 7, 21
 _CHRISTMAS_BEFORE, _CHRISTMAS_AFTER = 28, 6  # days around 25 December in which a weekday moved changes a week
 _FEAST_BEFORE, _FEAST_AFTER = 7, 8  # days around it, to 2 January, that follow the date and not the weekday
+_BESIDE = 1  # days before and after a public holiday that follow it
+_NONE = np.empty(0, dtype=np.int64)
 # days from Easter of holidays that move with it, and the days beside them: Carnival, Ascension, Whitsun, Corpus Christi
 _MOVING_DAYS = (-48, -47, -46, 38, 39, 40, 49, 50, 51, 59, 60, 61)
 
@@ -31,7 +33,13 @@ def year_lag(frequency: Frequency, steps: IntArray) -> IntArray:
 
 
 def aligned_year_ago(
-    sums: Sums, frequency: Frequency, days: IntArray, known: int, steps: IntArray, years: int = 1
+    sums: Sums,
+    frequency: Frequency,
+    days: IntArray,
+    known: int,
+    steps: IntArray,
+    years: int = 1,
+    holidays: IntArray = _NONE,
 ) -> FloatArray:
     """The value a year before each step: Easter matched to Easter, days around Christmas to the same date.
 
@@ -41,7 +49,7 @@ def aligned_year_ago(
     ----------
     sums : prefix sums of ``[N, T]`` values. days : ``[T + H]`` last day of each period, as day numbers.
     known : columns that are known. steps : ``[H]``. years : 1 for the last year that is known at a step, 2 for the one
-        before it.
+        before it. holidays : day numbers of public holidays, ascending; days beside those of a fixed date follow it.
 
     Returns
     -------
@@ -66,9 +74,12 @@ def aligned_year_ago(
     was_easter = np.abs(before) <= _EASTER_AFTER // unit
     if frequency.is_daily:
         was_easter |= np.isin(before, _MOVING_DAYS)
-    result = _without_easter(result, sums, plain, ~is_easter & was_easter & (plain >= 0), known, unit)
+    stale = ~is_easter & was_easter & (plain >= 0)
+    result = _without(result, sums, plain, stale, known, _EASTER_CLEAR // unit)
     if frequency.is_weekly:
         return _with_christmas(result, sums, plain, days[target], known, back)
+    if len(holidays):
+        result = _with_holidays(result, sums, target, days[target], known, back, holidays)
     return _with_feast(result, sums, target, days[target], known, back)
 
 
@@ -79,13 +90,10 @@ def _easter_shift(days: IntArray, easters: IntArray, back: IntArray) -> IntArray
     return shift
 
 
-def _without_easter(
-    value: FloatArray, sums: Sums, plain: IntArray, stale: BoolArray, known: int, unit: int
-) -> FloatArray:
-    """An ordinary period whose year-ago twin was an Easter period takes the mean of two ordinary neighbours instead."""
+def _without(value: FloatArray, sums: Sums, plain: IntArray, stale: BoolArray, known: int, reach: int) -> FloatArray:
+    """An ordinary period whose twin was a holiday takes the mean of two ordinary neighbours of that instead."""
     if not stale.any():
         return value
-    reach = _EASTER_CLEAR // unit
     before, after = (sums.mean(plain + side, plain + side + 1, known) for side in (-reach, reach))
     both = np.where(np.isfinite(before) & np.isfinite(after), (before + after) / 2, before)
     return np.where(stale[None, :] & np.isfinite(both), both, value)
@@ -99,6 +107,30 @@ def _with_christmas(
     earlier = sums.mean(plain - 1, plain, known)
     shifted = (1 - share) * value + share * earlier
     return np.where((share > 0)[None, :] & np.isfinite(shifted), shifted, value)
+
+
+def _with_holidays(
+    value: FloatArray, sums: Sums, target: IntArray, days: IntArray, known: int, back: IntArray, holidays: IntArray
+) -> FloatArray:
+    """Days beside a holiday of a fixed date take that date; others whose twin was one the weeks around it."""
+    nearest = holidays[np.abs(days[:, None] - holidays[None, :]).argmin(1)]
+    earlier = _same_date(nearest, back)
+    beside = (np.abs(days - nearest) <= _BESIDE) & np.isin(earlier, holidays)
+    twin = target - (nearest - earlier)
+    dated = sums.mean(twin, twin + 1, known)
+    plain = target - 364 * back
+    was = days - 364 * back
+    stale = ~np.isin(days, holidays) & np.isin(was, holidays) & np.isin(_same_date(was, -back), holidays)
+    value = _without(value, sums, plain, stale & ~beside, known, 7)
+    return np.where(beside[None, :] & np.isfinite(dated), dated, value)
+
+
+def _same_date(days: IntArray, back: IntArray) -> IntArray:
+    """Day numbers of the same day of the same month, so many years before."""
+    months = days.astype("datetime64[D]").astype("datetime64[M]")
+    of_month = days - months.astype("datetime64[D]").astype(np.int64)
+    first: IntArray = (months - 12 * back).astype("datetime64[D]").astype(np.int64)
+    return first + of_month
 
 
 def _with_feast(

@@ -146,6 +146,27 @@ def test_days_around_christmas_look_back_at_their_date(year: int, years: int) ->
     np.testing.assert_array_equal(found[0, ahead], of_month[known:][ahead])
 
 
+@pytest.mark.parametrize("year", [2014, 2015, 2016])  # 2016 has a leap day
+def test_public_holidays_of_a_fixed_date_look_back_at_it(year: int) -> None:
+    """Sales that are 0 on 1 May and 3 October, 2 on the days beside them and 1 otherwise."""
+    frequency = Frequency("D")
+    start, known_end, ahead_end = (number(day) for day in (f"{year - 2}-03-01", f"{year}-04-20", f"{year}-12-10"))
+    known, h = known_end - start + 1, ahead_end - known_end
+    days = np.arange(start, ahead_end + 1)
+    feasts = np.array([number(f"{year - back}-{date}") for back in (2, 1, 0) for date in ("05-01", "10-03")])
+    sales = np.ones((1, len(days)))
+    sales[0, np.isin(days, [*(feasts - 1), *(feasts + 1)])] = 2.0
+    sales[0, np.isin(days, feasts)] = 0.0
+    steps = np.arange(1, h + 1)
+    holidays = np.sort(feasts)
+    found = aligned_year_ago(Sums(sales[:, :known]), frequency, days, known, steps, holidays=holidays)
+    beside = np.abs(days[known:, None] - feasts[None, :]).min(1) <= 1
+    assert beside.sum() == 6
+    np.testing.assert_array_equal(found[0, beside], sales[0, known:][beside])
+    was = np.isin(days[known:] - 364, feasts) & ~beside  # an ordinary day whose weekday was a holiday
+    np.testing.assert_array_equal(found[0, was], 1.0)
+
+
 @pytest.mark.parametrize("code", ["W-SUN", "W-FRI", "W-TUE"])
 @pytest.mark.parametrize("year", [2015, 2016, 2017])
 def test_the_run_up_to_christmas_has_as_many_days_as_this_year(code: str, year: int) -> None:
