@@ -75,7 +75,7 @@ def training_cutoffs(panel: Panel, h: int, stride: int, max_rows: int) -> IntArr
     wanted = min(year // 2 if panel.frequency.is_daily else year, length - h - 1)
     least = max(wanted, season)
     if panel.frequency.is_weekly:
-        knowing = np.arange(length - 2, year - 2, -max(stride, 1))  # a year
+        knowing = np.arange(length - 2, year - 2, -max(stride, 1))  # cutoffs with a year behind them
         n_knowing = panel.n_series * int(np.minimum(h, length - 1 - knowing).sum())
         if n_knowing < max_rows or len(knowing) < _FEWEST_CUTOFFS:
             least = max(min(wanted, length // 3), _LEAST_WEEKS)

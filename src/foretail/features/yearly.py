@@ -79,7 +79,7 @@ def aligned_year_ago(
     if frequency.is_weekly:
         return _with_christmas(result, sums, plain, days[target], known, back)
     if len(holidays):
-        result = _with_holidays(result, sums, target, days[target], known, back, holidays)
+        result = _with_holidays(result, sums, target, plain, days[target], known, back, holidays)
     return _with_feast(result, sums, target, days[target], known, back)
 
 
@@ -110,19 +110,29 @@ def _with_christmas(
 
 
 def _with_holidays(
-    value: FloatArray, sums: Sums, target: IntArray, days: IntArray, known: int, back: IntArray, holidays: IntArray
+    value: FloatArray,
+    sums: Sums,
+    target: IntArray,
+    plain: IntArray,
+    days: IntArray,
+    known: int,
+    back: IntArray,
+    holidays: IntArray,
 ) -> FloatArray:
     """Days beside a holiday of a fixed date take that date; others whose twin was one the weeks around it."""
     nearest = holidays[np.abs(days[:, None] - holidays[None, :]).argmin(1)]
     earlier = _same_date(nearest, back)
     beside = (np.abs(days - nearest) <= _BESIDE) & np.isin(earlier, holidays)
-    twin = target - (nearest - earlier)
-    dated = sums.mean(twin, twin + 1, known)
-    plain = target - 364 * back
-    was = days - 364 * back
+    was = days - (target - plain)
     stale = ~np.isin(days, holidays) & np.isin(was, holidays) & np.isin(_same_date(was, -back), holidays)
     value = _without(value, sums, plain, stale & ~beside, known, 7)
-    return np.where(beside[None, :] & np.isfinite(dated), dated, value)
+    return _dated(value, sums, beside, target - (nearest - earlier), known)
+
+
+def _dated(value: FloatArray, sums: Sums, chosen: BoolArray, twin: IntArray, known: int) -> FloatArray:
+    """The chosen days take the value of their twin, where that was observed."""
+    dated = sums.mean(twin, twin + 1, known)
+    return np.where(chosen[None, :] & np.isfinite(dated), dated, value)
 
 
 def _same_date(days: IntArray, back: IntArray) -> IntArray:
@@ -141,9 +151,7 @@ def _with_feast(
     for ago in (0, 1):
         christmas = _christmas(year - ago)
         inside = (days - christmas >= -_FEAST_BEFORE) & (days - christmas <= _FEAST_AFTER)
-        twin = target - (christmas - _christmas(year - ago - back))
-        dated = sums.mean(twin, twin + 1, known)
-        value = np.where(inside[None, :] & np.isfinite(dated), dated, value)
+        value = _dated(value, sums, inside, target - (christmas - _christmas(year - ago - back)), known)
     return value
 
 
