@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,7 @@ _TREES: dict[str, Any] = {
     "force_col_wise": True,
     "verbosity": -1,
 }
+_ROUNDING = 0.1  # of the median absolute difference, below which the absolute error is nearly squared
 
 
 class Boosting(Trees):
@@ -83,6 +84,8 @@ class Boosting(Trees):
     def _grow(self, data: Any, objective: Mapping[str, Any], signs: list[int], rounds: int, valid: Any = None) -> Any:
         lightgbm = _library()
         params = {**self._common(), **objective, **self.lightgbm}
+        if params["objective"] == "l1":
+            params = {"metric": "l1"} | params | {"objective": _absolute_error(data.get_label())}
         if any(signs):
             params |= {"monotone_constraints": signs, "monotone_constraints_method": "intermediate"}
         if valid is None:
@@ -137,6 +140,28 @@ class Boosting(Trees):
 
     def _read(self, path: Path) -> Any:
         return _library().Booster(model_file=str(path))
+
+
+def _absolute_error(y: Float32Array) -> Callable[[FloatArray, Any], tuple[FloatArray, FloatArray]]:
+    """The absolute error with a rounded tip, as LightGBM asks for an objective: gradient and curvature of a bound.
+
+    LightGBM's own ``l1`` sorts the rows of every leaf for their median, which takes half the time of a fit. The bound
+    is the parabola that touches the error from above, so a leaf steps towards its median. Source: Hunter and Lange
+    (2000), *Quantile regression via an MM algorithm*.
+
+    Parameters
+    ----------
+    y : ``[R]`` what is learned, around 0.
+    """
+    size = np.abs(y)
+    tip = _ROUNDING * float(np.median(size) or size.mean() or 1.0)
+
+    def bound(score: FloatArray, data: Any) -> tuple[FloatArray, FloatArray]:
+        error = score - data.get_label()
+        curvature = tip / np.hypot(error, tip) * data.get_weight()
+        return error * curvature, curvature
+
+    return bound
 
 
 def _library() -> Any:

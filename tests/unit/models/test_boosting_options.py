@@ -22,6 +22,7 @@ from foretail.models.contract import Forecast
 from foretail.models.families import make
 from foretail.models.heads import ALL_HEADS, filled_levels, with_quantiles
 from foretail.models.monotone import constraints, read_monotone
+from foretail.models.sample import Sample
 from foretail.models.trees import Trees
 from foretail.models.xgboost import XGBoost
 from foretail.panel.panel import Covariate, Panel
@@ -240,6 +241,39 @@ def test_too_little_history_to_stop_early_grows_all_rounds(kind: type[Trees]) ->
     model = small(kind, early_stopping=3).fit(panel, H)
     assert model.boosters_
     assert model.rounds_ == 20
+
+
+# the absolute error
+
+
+@pytest.mark.parametrize("n_rest", [0, 1500])
+def test_the_absolute_error_is_answered_by_weighted_medians(n_rest: int) -> None:
+    rng = np.random.default_rng(5)
+    y = rng.lognormal(size=4000) - 1.0
+    y[:n_rest] = 0.0
+    x = np.repeat([0.0, 1.0], 2000).astype(np.float32)[:, None]
+    weight = np.where(np.arange(4000) % 2 == 0, 1.0, 0.25)
+    sample = Sample(x, y, weight, [], [0])
+    model = Boosting(rounds=100, bags=1, lightgbm={"lambda_l2": 0.0})
+    booster = model._grow(model._data(sample), model._objective("l1"), [0], 100)
+    found = model._ask(booster, x)
+    for side in (0, 1):
+        inside = x[:, 0] == side
+        order = np.argsort(y[inside])
+        share = np.cumsum(weight[inside][order]) / weight[inside].sum()
+        median = y[inside][order][np.searchsorted(share, 0.5)]
+        assert (
+            abs(found[inside][0] - median)
+            < 0.05
+            < abs(found[inside][0] - np.average(y[inside], weights=weight[inside]))
+        )
+
+
+def test_the_absolute_error_of_nothing_but_zeros_is_finite() -> None:
+    sample = Sample(np.zeros((500, 1), np.float32), np.zeros(500), np.ones(500), [], [0])
+    model = Boosting()
+    booster = model._grow(model._data(sample), model._objective("l1"), [0], 3)
+    np.testing.assert_array_equal(model._ask(booster, sample.x), 0.0)
 
 
 # bags
