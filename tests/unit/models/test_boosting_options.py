@@ -270,7 +270,7 @@ def test_the_absolute_error_is_answered_by_weighted_medians(n_rest: int) -> None
 
 
 def test_the_absolute_error_of_nothing_but_zeros_is_finite() -> None:
-    sample = Sample(np.zeros((500, 1), np.float32), np.zeros(500), np.ones(500), [], [0])
+    sample = Sample(np.arange(500, dtype=np.float32)[:, None], np.zeros(500), np.ones(500), [], [0])
     model = Boosting()
     booster = model._grow(model._data(sample), model._objective("l1"), [0], 3)
     np.testing.assert_array_equal(model._ask(booster, sample.x), 0.0)
