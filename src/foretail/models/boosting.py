@@ -158,7 +158,9 @@ def _absolute_error(y: Float32Array) -> Callable[[FloatArray, Any], tuple[FloatA
 
     def bound(score: FloatArray, data: Any) -> tuple[FloatArray, FloatArray]:
         error = score - data.get_label()
-        curvature = tip / np.hypot(error, tip) * data.get_weight()
+        curvature, weight = tip / np.hypot(error, tip), data.get_weight()
+        if weight is not None:  # LightGBM forgets weights that are all 1
+            curvature *= weight
         return error * curvature, curvature
 
     return bound
