@@ -84,7 +84,7 @@ class Boosting(Trees):
     def _grow(self, data: Any, objective: Mapping[str, Any], signs: list[int], rounds: int, valid: Any = None) -> Any:
         lightgbm = _library()
         params = {**self._common(), **objective, **self.lightgbm}
-        if params["objective"] == "l1":
+        if params["objective"] == "l1" and _can_split(data):
             params = {"metric": "l1"} | params | {"objective": _absolute_error(data.get_label())}
         if any(signs):
             params |= {"monotone_constraints": signs, "monotone_constraints_method": "intermediate"}
@@ -140,6 +140,12 @@ class Boosting(Trees):
 
     def _read(self, path: Path) -> Any:
         return _library().Booster(model_file=str(path))
+
+
+def _can_split(data: Any) -> bool:
+    """Whether any column is left to split by: without one LightGBM grows constants, by its own objectives only."""
+    data.construct()
+    return any(data.feature_num_bin(column) > 0 for column in range(data.num_feature()))
 
 
 def _absolute_error(y: Float32Array) -> Callable[[FloatArray, Any], tuple[FloatArray, FloatArray]]:

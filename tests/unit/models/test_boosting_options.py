@@ -276,6 +276,15 @@ def test_the_absolute_error_of_nothing_but_zeros_is_finite() -> None:
     np.testing.assert_array_equal(model._ask(booster, sample.x), 0.0)
 
 
+@pytest.mark.parametrize("column", [np.arange(399), np.zeros(500)])
+def test_the_absolute_error_without_a_split_is_the_median(column: np.ndarray[Any, Any]) -> None:
+    y = np.random.default_rng(6).lognormal(size=len(column))
+    sample = Sample(column.astype(np.float32)[:, None], y, np.full(len(y), 0.5), [], [0])
+    model = Boosting()
+    booster = model._grow(model._data(sample), model._objective("l1"), [0], 3)
+    np.testing.assert_allclose(model._ask(booster, sample.x), np.median(y), rtol=0.05)
+
+
 # bags
 
 
