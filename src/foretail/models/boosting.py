@@ -102,7 +102,6 @@ class Boosting(Trees):
         }
 
     def _data(self, sample: Sample, reference: Any = None) -> Any:
-        params = {**self._common(), **self.lightgbm}
         return _library().Dataset(
             sample.x,
             sample.y,
@@ -111,7 +110,7 @@ class Boosting(Trees):
             # positions: LightGBM refuses many characters that a column may have
             feature_name=[f"f{position}" for position in range(sample.x.shape[1])],
             categorical_feature=sample.categories,
-            params={key: params[key] for key in ("max_bin", "verbosity", "num_threads")},
+            params={**self._common(), **self.lightgbm},
         )
 
     def _objective(self, name: str) -> dict[str, Any]:
