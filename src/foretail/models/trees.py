@@ -79,7 +79,7 @@ class Trees(Forecaster):
         never sells more (-1) or less (1).
     early_stopping : rounds without gain on later targets after which growing stops; the trees are then grown again on
         all rows with the best number of rounds. 0 = off.
-    heads : trees for quantiles too, each with a third of the rounds: ``interval`` for two, ``quantile`` for seven,
+    heads : trees for quantiles too, each with three tenths of the rounds: ``interval`` for two, ``quantile`` for seven,
         ``none``; ``auto`` is ``interval``, or ``none`` where a constraint must hold.
     max_rows : training rows at most (a seeded sample).
     random_state : seed of the sample and of the trees.
