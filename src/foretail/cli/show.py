@@ -11,6 +11,8 @@ import click
 
 __all__ = ["show_json", "text_table"]
 
+_FIXED = 1e15  # from here on a float has no fourth digit to show: a model exploded
+
 
 def show_json(value: Any) -> None:
     """Print a value as JSON on stdout; NaN and infinities become null, dates and paths text."""
@@ -28,7 +30,7 @@ def _finite(value: Any) -> Any:
 
 
 def text_table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """Columns side by side, two spaces apart; numbers to the right, floats with four digits, None as a dash."""
+    """Columns side by side, two spaces apart; numbers to the right, floats with up to four digits, None as a dash."""
     cells = [list(header), *([_cell(value) for value in row] for row in rows)]
     is_number = [bool(rows) and all(_is_number(row[i]) for row in rows) for i in range(len(header))]
     widths = [max(len(row[i]) for row in cells) for i in range(len(header))]
@@ -49,4 +51,6 @@ def _is_number(value: object) -> bool:
 def _cell(value: object) -> str:
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return "-"
-    return f"{value:.4f}" if isinstance(value, float) else str(value)
+    if not isinstance(value, float):
+        return str(value)
+    return f"{value:.4f}" if abs(value) < _FIXED else f"{value:.4g}"

@@ -31,6 +31,14 @@ def test_missing_numbers_are_dashes():
     assert text_table(("x",), [(None,), (NAN,), (0.5,)]).split("\n")[1:] == ["     -", "     -", "0.5000"]
 
 
+def test_a_model_that_exploded_does_not_widen_its_column():
+    assert text_table(("x",), [(4.3617e132,), (-2e19,), (1430.0,)]).split("\n")[1:] == [
+        "4.362e+132",
+        "    -2e+19",
+        " 1430.0000",
+    ]
+
+
 def test_a_table_without_rows_is_its_header():
     assert text_table(("a", "b"), []) == "a  b"
 
