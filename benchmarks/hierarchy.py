@@ -238,7 +238,7 @@ def _dependence() -> Dependence:
 def _frame(series: pl.DataFrame, points: FloatArray, quantiles: FloatArray) -> pl.DataFrame:
     n, h = points.shape
     cutoff = dt.date(2024, 3, 1)
-    dates = np.datetime64(cutoff) + 1 + np.arange(h)
+    dates = np.datetime64(cutoff) + np.arange(1, h + 1).astype("timedelta64[D]")
     return pl.DataFrame(
         {
             "unique_id": series["unique_id"].gather(np.repeat(np.arange(n), h)),

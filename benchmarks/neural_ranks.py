@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import tempfile
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 
@@ -22,7 +24,7 @@ from foretail.models.neural.outcome import Outcome, begin_job, read_outcome
 from foretail.panel.panel import Panel
 from foretail.pipelines.torchrun import Nodes, torchrun
 
-__all__ = ["distributed"]
+__all__ = ["distributed", "epoch_seconds", "trained"]
 
 _ROWS = 65_520  # training rows, of which the explorer holds the newest back
 _EPOCHS = 6  # as the family has them; their median is what counts
@@ -37,8 +39,8 @@ def distributed(name: str, history: Panel, y: np.ndarray, rows: int = _ROWS, epo
     """
     h = y.shape[1]
     plain_s, n_rows = _plain(history, h, rows, epochs)
-    one, two = (_ranks(history, h, world, rows, epochs) for world in (1, 2))
-    speed = {world: n_rows / _epoch_s(found) for world, found in ((1, one), (2, two))}
+    one, two = (trained(history, h, world, rows, epochs) for world in (1, 2))
+    speed = {world: n_rows / epoch_seconds(found) for world, found in ((1, one), (2, two))}
     boosting = make("boosting", random_state=7, n_threads=2, max_rows=rows).fit(history, h).predict(history, h).y_hat
     reference = pooled_wape([y], [boosting])
     lines = [
@@ -79,15 +81,26 @@ def _plain(history: Panel, h: int, rows: int, epochs: int) -> tuple[float, int]:
     return (time.perf_counter() - begun) / epochs, len(older)
 
 
-def _ranks(history: Panel, h: int, world: int, rows: int, epochs: int) -> Outcome:
+def trained(
+    history: Panel,
+    h: int,
+    world: int,
+    rows: int,
+    epochs: int,
+    environ: Mapping[str, str] = MappingProxyType({}),
+    threads: int | None = None,
+) -> Outcome:
+    """One network trained by ``world`` processes, each with one thread when ``threads``, those of all, is not given."""
     with tempfile.TemporaryDirectory(prefix="foretail-") as place:
         folder = Path(place)
-        begin_job(folder, Neural(n_threads=world, epochs=epochs, members=1, max_rows=rows), history, h, world)
-        torchrun(folder, Nodes(1, 0, world), lambda _: None, {"EARLY_STOP_PATIENCE": str(epochs)})
+        model = Neural(n_threads=threads or world, epochs=epochs, members=1, max_rows=rows)
+        begin_job(folder, model, history, h, world)
+        torchrun(folder, Nodes(1, 0, world), lambda _: None, {"EARLY_STOP_PATIENCE": str(epochs), **environ})
         return read_outcome(folder)
 
 
-def _epoch_s(outcome: Outcome) -> float:
+def epoch_seconds(outcome: Outcome) -> float:
+    """Median of the epochs of the network that finds how many are best."""
     return float(np.median([line["seconds"] for line in outcome.history if line["network"] == 0]))
 
 

@@ -147,7 +147,7 @@ def test_a_place_that_is_none_is_refused() -> None:
 
 
 def write_sales(folder: Path) -> None:
-    days = np.datetime64("2023-01-02") + np.arange(120)
+    days = np.datetime64("2023-01-02") + np.arange(120).astype("timedelta64[D]")
     with (folder / "shop.csv").open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["date", "store", "sales"])

@@ -62,7 +62,7 @@ def _sales(path: Path) -> Path:
         writer = csv.writer(file)
         writer.writerow(["date", "shop", "sales"])
         for week in range(130):
-            day = np.datetime64("2010-02-05") + 7 * week
+            day = np.datetime64("2010-02-05") + np.timedelta64(7 * week, "D")
             season = 100 + 30 * np.sin(2 * np.pi * week / 52.18) + 20 * (week % 4 == 0)
             for shop in range(12):
                 writer.writerow([day, shop, round(float(season * (shop + 1) * rng.normal(1, 0.1)), 2)])

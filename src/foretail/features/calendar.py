@@ -79,7 +79,7 @@ def _season(frequency: Frequency, day: IntArray) -> dict[str, IntArray]:
     """Where each period lies in its year, month and week."""
     dates = day.astype("datetime64[D]")
     month = dates.astype("datetime64[M]")
-    month_start, next_month = _day_number(month), _day_number(month + 1)
+    month_start, next_month = _day_number(month), _day_number(month + np.timedelta64(1, "M"))
     year_start = _day_number(dates.astype("datetime64[Y]"))
     features = {"month": month.astype(np.int64) % 12 + 1}
     if not frequency.is_monthly:

@@ -139,7 +139,7 @@ def _same_date(days: IntArray, back: IntArray) -> IntArray:
     """Day numbers of the same day of the same month, so many years before."""
     months = days.astype("datetime64[D]").astype("datetime64[M]")
     of_month = days - months.astype("datetime64[D]").astype(np.int64)
-    first: IntArray = (months - 12 * back).astype("datetime64[D]").astype(np.int64)
+    first: IntArray = (months - (12 * back).astype("timedelta64[M]")).astype("datetime64[D]").astype(np.int64)
     return first + of_month
 
 

@@ -30,7 +30,7 @@ def days(n: int) -> list[dt.date]:
 def daily(n_series: int, n_days: int) -> pl.DataFrame:
     """Stores 1..n with a positive value on each day."""
     store, day = np.repeat(np.arange(n_series), n_days), np.tile(np.arange(n_days), n_series)
-    dates = np.datetime64(FIRST) + day
+    dates = np.datetime64(FIRST) + day.astype("timedelta64[D]")
     return pl.DataFrame({"store": store + 1, "date": dates, "sales": 10 + store + day % 7 + day % 5})
 
 

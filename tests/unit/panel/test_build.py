@@ -67,7 +67,7 @@ def test_summed_lines_do_not_depend_on_their_order(seed: int) -> None:
     frame = pl.DataFrame(
         {
             "store": rng.integers(0, 3, 400),
-            "date": np.datetime64("2024-01-01") + rng.integers(0, 20, 400),
+            "date": np.datetime64("2024-01-01") + rng.integers(0, 20, 400).astype("timedelta64[D]"),
             "sales": rng.normal(0, 1e6, 400) ** 3,
         }
     )

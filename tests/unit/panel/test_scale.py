@@ -14,7 +14,7 @@ _PROGRAM = """
     from foretail.sources.table import Table
 
     n, t = 50_000, 365
-    dates = np.datetime64("2023-01-01") + np.arange(t)
+    dates = np.datetime64("2023-01-01") + np.arange(t).astype("timedelta64[D]")
     value = np.arange(n * t, dtype=np.int64) % 11
     frame = pl.DataFrame(
         {

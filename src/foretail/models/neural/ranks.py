@@ -1,6 +1,7 @@
 """The processes that train together: who they are, what they add up, what one of them tells the others.
 
-``gloo`` on CPUs, ``nccl`` between GPUs; what lies in main memory always travels by gloo. Imports torch.
+``nccl`` between GPUs, ``gloo`` on CPUs and where processes share a GPU; what lies in main memory always travels by
+gloo. Imports torch.
 """
 
 from __future__ import annotations
@@ -96,13 +97,14 @@ def joined(environ: Mapping[str, str] = os.environ) -> Iterator[Ranks]:
     device = torch.device("cuda", local_rank % torch.cuda.device_count()) if has_gpu else torch.device("cpu")
     if has_gpu:
         torch.cuda.set_device(device)
-    group = "cpu:gloo,cuda:nccl" if has_gpu else "gloo"
+    backend = "nccl" if has_gpu and local_world <= torch.cuda.device_count() else "gloo"  # nccl wants a GPU for each
+    group = "cpu:gloo,cuda:nccl" if backend == "nccl" else "gloo"
     if is_alone:
         dist.init_process_group(group, store=dist.HashStore(), rank=0, world_size=1)  # type: ignore[attr-defined]
     else:
         dist.init_process_group(group, store=_meeting_place(environ, rank, world), rank=rank, world_size=world)
     try:
-        yield Ranks(rank, world, local_rank, local_world, device, "nccl" if has_gpu else "gloo")
+        yield Ranks(rank, world, local_rank, local_world, device, backend)
     finally:
         dist.destroy_process_group()
 

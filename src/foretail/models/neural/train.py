@@ -120,8 +120,8 @@ def _train_network(folder: Path, job: Job, name: str, standing: Standing, ranks:
         together = ranks.distributed(model)
         model.train()
         losses = []
-        for index in torch.randperm(len(rows), generator=order).tensor_split(n_steps):
-            batch = rows.take(index.to(ranks.device))
+        for index in torch.randperm(len(rows), generator=order).to(ranks.device).tensor_split(n_steps):
+            batch = rows.take(index)
             with torch.autocast(ranks.device.type, dtype=torch.bfloat16, enabled=ranks.device.type == "cuda"):
                 quantiles = together(batch.numbers, batch.codes)
             loss = pinball(quantiles, batch.target, batch.weight, model.levels)
@@ -133,9 +133,9 @@ def _train_network(folder: Path, job: Job, name: str, standing: Standing, ranks:
             losses.append(loss.detach())
         ranks.average(_running(model))
         standing.epoch += 1
+        train_loss = ranks.total([float(torch.stack(losses).mean()) / ranks.world])[0]  # waits for a GPU
         seconds = time.perf_counter() - begun
 
-        train_loss = ranks.total([float(torch.stack(losses).mean()) / ranks.world])[0]
         validation_loss, wape = _validated(model, held, part, job, ranks) if held else (None, None)
         # one process decides: a difference in the last bit must not let the others wait for it
         is_best = ranks.told({"is_best": validation_loss is None or validation_loss <= standing.best_loss})["is_best"]

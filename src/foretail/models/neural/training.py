@@ -113,8 +113,8 @@ def train(
     for epoch in range(1, training.epochs + 1):
         model.train()
         losses = []
-        for index in torch.randperm(len(examples), generator=order).tensor_split(n_batches):
-            batch = examples.take(index.to(device))
+        for index in torch.randperm(len(examples), generator=order).to(device).tensor_split(n_batches):
+            batch = examples.take(index)
             with torch.autocast(device.type, dtype=torch.bfloat16, enabled=device.type == "cuda"):
                 quantiles = model(batch.numbers, batch.codes)
             loss = pinball(quantiles, batch.target, batch.weight, model.levels)
