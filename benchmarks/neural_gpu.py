@@ -26,7 +26,6 @@ __all__ = ["main"]
 
 _EPOCHS = 6
 _FEW = 65_520  # training rows of the weekly panel
-_LARGE = 16_384  # a batch that a GPU likes better than the default
 _NO_GPU = {"CUDA_VISIBLE_DEVICES": ""}
 
 
@@ -40,23 +39,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not name:
         print("error: no GPU here that PyTorch sees", file=sys.stderr)
         return 1
-    ahead, daily = weekly(), synthetic()
     measures = [
-        *_beside(ahead, name, asked.threads, _FEW),
-        *_beside(daily, name, asked.threads, asked.rows),
-        *_beside(daily, name, asked.threads, 4 * asked.rows, {"BATCH_SIZE": str(_LARGE)}),
+        *_beside(weekly(), name, asked.threads, _FEW),
+        *_beside(synthetic(), name, asked.threads, asked.rows),
     ]
     publish("neural_gpu", measures)
     return 0
 
 
-def _beside(
-    window: Window, gpu: str, threads: int, rows: int, changes: Mapping[str, str] | None = None
-) -> list[Measure]:
+def _beside(window: Window, gpu: str, threads: int, rows: int) -> list[Measure]:
     """One panel trained on the GPU by one process and by two, and without it."""
 
     def train(world: int, environ: Mapping[str, str]) -> Outcome:
-        return trained(window.history, window.y.shape[1], world, rows, _EPOCHS, {**(changes or {}), **environ}, threads)
+        return trained(window.history, window.y.shape[1], world, rows, _EPOCHS, environ, threads)
 
     ours, both, cpu = train(1, {}), train(2, {}), train(1, _NO_GPU)
     n_rows, batch = ours.history[0]["rows"], ours.recipe.training(ours.history[0]["rows"], 1, 0).batch_size
