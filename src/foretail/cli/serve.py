@@ -185,7 +185,7 @@ def worker(door: Door, /, fleet: str, grace_s: float, home: Path | None, workers
     try:
         from foretail.serving.job_kinds import JobKinds
         from foretail.serving.worker import Worker, WorkerOptions
-        from foretail.warehouse.database import open_warehouse
+        from foretail.warehouse.database import opened_warehouse
         from foretail.warehouse.jobs import Jobs
     except ModuleNotFoundError as error:
         raise _missing(error) from error
@@ -197,8 +197,9 @@ def worker(door: Door, /, fleet: str, grace_s: float, home: Path | None, workers
         "log_format": settings.log_format,
     }
     command = [sys.executable, "-m", "foretail.cli.job_process"]
-    jobs = Jobs(open_warehouse(settings.warehouse))
-    Worker(jobs, command, told, WorkerOptions(grace_s=grace_s)).run(lambda name: _tell_worker(name, fleet, as_json))
+    with opened_warehouse(settings.warehouse) as engine:
+        worker = Worker(Jobs(engine), command, told, WorkerOptions(grace_s=grace_s))
+        worker.run(lambda name: _tell_worker(name, fleet, as_json))
 
 
 def _missing(error: ModuleNotFoundError) -> Exception:

@@ -220,9 +220,10 @@ def _stopping() -> Iterator[Stop]:
 def status(door: Door, /, brokers: str, home: Path | None, as_json: bool) -> None:
     """Show offsets, lag, speed and dead letters; without --brokers what the warehouse alone knows."""
     from foretail.stream.status import read_status
-    from foretail.warehouse.database import open_warehouse
+    from foretail.warehouse.database import opened_warehouse
 
-    found = read_status(open_warehouse(door.settings(home).warehouse), brokers)
+    with opened_warehouse(door.settings(home).warehouse) as engine:
+        found = read_status(engine, brokers)
     if as_json:
         show_json(found.to_dict())
     else:
@@ -249,11 +250,11 @@ def dead() -> None:
 @click.pass_obj
 def dead_list(door: Door, /, topic: str | None, limit: int, is_all: bool, home: Path | None, as_json: bool) -> None:
     """List dead letters with their reason and their place, oldest first."""
-    from foretail.warehouse.database import open_warehouse
+    from foretail.warehouse.database import opened_warehouse
     from foretail.warehouse.dead_letters import list_dead
 
-    engine = open_warehouse(door.settings(home).warehouse)
-    found = list_dead(engine, topic=topic, is_replayed=None if is_all else False, limit=limit).to_dicts()
+    with opened_warehouse(door.settings(home).warehouse) as engine:
+        found = list_dead(engine, topic=topic, is_replayed=None if is_all else False, limit=limit).to_dicts()
     shown = [{**row, **{name: _text(row[name]) for name in ("key", "value")}} for row in found]
     if as_json:
         show_json(shown)
@@ -293,12 +294,13 @@ def dead_replay(door: Door, /, ids: tuple[int, ...], home: Path | None, as_json:
     """
     from foretail.stream.dead import replay_dead
     from foretail.stream.options import read_stores, rules_now
-    from foretail.warehouse.database import open_warehouse
+    from foretail.warehouse.database import opened_warehouse
     from foretail.warehouse.sales import SalesSink
 
-    sink = SalesSink(open_warehouse(door.settings(home).warehouse), given["source"])
     rules = rules_now(read_stores(given["stores"]), given["late_after"], given["timezone"])
-    done = replay_dead(sink, rules, ids=ids, topic=given["topic"], reason=given["reason"])
+    with opened_warehouse(door.settings(home).warehouse) as engine:
+        sink = SalesSink(engine, given["source"])
+        done = replay_dead(sink, rules, ids=ids, topic=given["topic"], reason=given["reason"])
     if as_json:
         show_json({"tried": done.tried, "applied": done.applied, "changed": done.changed})
     else:

@@ -56,10 +56,11 @@ def roles(door: Door, /, writer: str, reader: str, home: Path | None, as_json: b
 
     They cannot log in; grant them to users who can. May be repeated.
     """
-    from foretail.warehouse.database import open_warehouse
+    from foretail.warehouse.database import opened_warehouse
     from foretail.warehouse.roles import grant_roles
 
-    statements = grant_roles(open_warehouse(door.settings(home).warehouse), writer, reader)
+    with opened_warehouse(door.settings(home).warehouse) as engine:
+        statements = grant_roles(engine, writer, reader)
     if as_json:
         show_json({"writer": writer, "reader": reader, "statements": statements})
     else:
@@ -73,10 +74,11 @@ def roles(door: Door, /, writer: str, reader: str, home: Path | None, as_json: b
 @click.pass_obj
 def status(door: Door, /, home: Path | None, as_json: bool) -> None:
     """Say how many rows each table holds, and what days it covers."""
-    from foretail.warehouse.database import open_warehouse
+    from foretail.warehouse.database import opened_warehouse
     from foretail.warehouse.reading import table_counts
 
-    rows = table_counts(open_warehouse(door.settings(home).warehouse))
+    with opened_warehouse(door.settings(home).warehouse) as engine:
+        rows = table_counts(engine)
     if as_json:
         show_json(rows)
     else:
@@ -96,11 +98,12 @@ def plan(door: Door, /, table: str, home: Path | None, as_json: bool) -> None:
     A later plan replaces an earlier one; sales are never taken from it.
     """
     from foretail.sources.files import read_frame
-    from foretail.warehouse.database import open_warehouse
+    from foretail.warehouse.database import opened_warehouse
     from foretail.warehouse.plans import write_plan
 
     settings = door.settings(home)
-    accepted = write_plan(open_warehouse(settings.warehouse), read_frame(table), where=table)
+    with opened_warehouse(settings.warehouse) as engine:
+        accepted = write_plan(engine, read_frame(table), where=table)
     if as_json:
         show_json({"rows": accepted.rows, "changed": accepted.changed})
     else:

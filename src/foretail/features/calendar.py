@@ -77,11 +77,10 @@ def _weekday(day: IntArray) -> IntArray:
 
 def _season(frequency: Frequency, day: IntArray) -> dict[str, IntArray]:
     """Where each period lies in its year, month and week."""
-    dates = day.astype("datetime64[D]")
-    month = dates.astype("datetime64[M]")
-    month_start, next_month = _day_number(month), _day_number(month + np.timedelta64(1, "M"))
-    year_start = _day_number(dates.astype("datetime64[Y]"))
-    features = {"month": month.astype(np.int64) % 12 + 1}
+    month = _month(day)
+    month_start, next_month = (_day_number(item.astype("datetime64[M]")) for item in (month, month + 1))
+    year_start = _day_number(day.astype("datetime64[D]").astype("datetime64[Y]"))
+    features = {"month": month % 12 + 1}
     if not frequency.is_monthly:
         features |= {
             "week_of_year": (day - year_start) // 7 + 1,

@@ -30,7 +30,7 @@ from foretail.registry.bundle import Bundle, read_bundle
 from foretail.registry.versions import Registry
 from foretail.sources.files import read_frame
 from foretail.sources.table import Table
-from foretail.warehouse.database import open_warehouse
+from foretail.warehouse.database import opened_warehouse
 from foretail.warehouse.forecasts import write_forecasts
 
 __all__ = ["forecast_version", "keep_forecasts", "open_version", "stored"]
@@ -108,7 +108,8 @@ def keep_forecasts(frame: pl.DataFrame, wanted: Wanted, settings: Settings) -> t
     """
     spec = wanted.panel.spec
     shown = user_frame(frame, spec, wanted.series)
-    write_forecasts(open_warehouse(settings.warehouse), frame, dataset=spec.name, run_id=secrets.token_hex(8))
+    with opened_warehouse(settings.warehouse) as warehouse:
+        write_forecasts(warehouse, frame, dataset=spec.name, run_id=secrets.token_hex(8))
     return shown, {"forecasts.parquet": shown.write_parquet, "forecasts.csv": shown.write_csv}
 
 

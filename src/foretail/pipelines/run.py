@@ -34,7 +34,7 @@ from foretail.pipelines.prepare import Prepared, backtest_prepared, prepare
 from foretail.pipelines.request import Request, command_of
 from foretail.pipelines.stages import StageLog
 from foretail.registry.levels import Levels
-from foretail.warehouse.database import open_warehouse
+from foretail.warehouse.database import open_warehouse, opened_warehouse
 from foretail.warehouse.forecasts import write_forecasts
 
 __all__ = ["RunResult", "run", "run_request"]
@@ -124,7 +124,7 @@ def run_request(request: Request, out: Path, settings: Settings, progress: Progr
     log = StageLog(progress)
     run_id = secrets.token_hex(8)
     prepared = prepare(request, settings, log)
-    warehouse = open_warehouse(settings.warehouse)  # before the long work: one that does not answer shows at once
+    open_warehouse(settings.warehouse).dispose()  # before the long work: one that does not answer shows at once
     result = backtest_prepared(prepared, settings, log)
     levels = fit_levels(prepared, result, settings, log)
     with log.stage("train"):
@@ -147,7 +147,8 @@ def run_request(request: Request, out: Path, settings: Settings, progress: Progr
         sums = level_files(levels, learned.arrays, wanted, frame, request.quantiles, result.levels)
         frame = frame.drop(map(quantile_column, set(result.levels) - set(request.quantiles)), strict=False)
         shown = user_frame(frame, prepared.panel.spec, wanted.series)
-        write_forecasts(warehouse, frame, dataset=prepared.panel.spec.name, run_id=run_id)
+        with opened_warehouse(settings.warehouse) as warehouse:
+            write_forecasts(warehouse, frame, dataset=prepared.panel.spec.name, run_id=run_id)
     summary = _summary(prepared, result, registered, frame, run_id, log, levels)
     with log.stage("report"):
         files = _files(prepared, result, model, learned.outside, frame, shown, summary)

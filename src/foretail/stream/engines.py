@@ -5,7 +5,7 @@ from __future__ import annotations
 from foretail.core.errors import UsageError
 from foretail.stream.metrics import Metrics
 from foretail.stream.options import Ingest, SparkOptions, Stop
-from foretail.warehouse.database import open_warehouse
+from foretail.warehouse.database import opened_warehouse
 from foretail.warehouse.sales import SalesSink, forget_offsets
 
 __all__ = ["run_ingest"]
@@ -44,14 +44,15 @@ def run_ingest(
     if spark is None:
         from foretail.stream.python_engine import ingest_with_python
 
-        sink = SalesSink(open_warehouse(warehouse), source)
-        if from_start:
-            forget_offsets(sink.engine, ingest.consumer)
-        ingest_with_python(sink, ingest, metrics, stop=stop)
+        with opened_warehouse(warehouse) as engine:
+            if from_start:
+                forget_offsets(engine, ingest.consumer)
+            ingest_with_python(SalesSink(engine, source), ingest, metrics, stop=stop)
         return
     from foretail.stream.spark_engine import ingest_with_spark
 
     if from_start and spark.checkpoint.exists():
         fix = f"delete {spark.checkpoint}, or give another --checkpoint"
         raise UsageError(f"Spark reads on where its checkpoint stands.\n  where: --from-start\n  fix:   {fix}")
-    ingest_with_spark(SalesSink(open_warehouse(warehouse), source), ingest, spark, metrics, stop=stop)
+    with opened_warehouse(warehouse) as engine:
+        ingest_with_spark(SalesSink(engine, source), ingest, spark, metrics, stop=stop)
