@@ -24,8 +24,8 @@ from benchmarks.prophet_oracle import Found, fit_library
 from benchmarks.table import Measure, publish
 from foretail.models.contract import Forecast
 from foretail.models.prophet import Prophet
-from foretail.models.prophet_design import build_design, values_of
-from foretail.models.prophet_engine import fit_design
+from foretail.models.prophet_design import values_of
+from foretail.models.prophet_engine import fit_rows
 from foretail.models.prophet_layout import layout_of
 from foretail.panel.build import build_panel
 from foretail.panel.panel import Covariate, Panel
@@ -109,7 +109,7 @@ def _agreement(panel: Panel, forecast: Forecast, found: list[Found], whose: str)
     layout = layout_of(panel, H, options)
     sample = panel.select(rows)
     values = values_of(sample.y, sample.closed[:, : panel.n_periods], options)
-    objective = fit_design(values, build_design(values, (), layout), layout).objective
+    objective = fit_rows(values, (), layout)[0].objective
     gain = objective - np.array([item.log_posterior for item in found])
     is_open = ~sample.closed[:, panel.n_periods :]
     theirs = np.stack([item.y_hat for item in found])

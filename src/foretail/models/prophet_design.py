@@ -7,7 +7,7 @@ standardised unless they are 0/1, changepoints on evenly spaced observations. Wh
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -49,7 +49,7 @@ class Values:
         n: IntArray = self.used.sum(1)
         return n
 
-    def take(self, rows: IntArray) -> Values:
+    def take(self, rows: IntArray | slice) -> Values:
         """Some series only."""
         return Values(*(item[rows] for item in vars(self).values()))
 
@@ -84,6 +84,10 @@ class Design:
     def x(self) -> FloatArray:
         """``[B, K, T + H]`` all but the trend."""
         return self.columns[:, 2 : 2 + self.n_regressors]
+
+    def after(self, n_periods: int) -> Design:
+        """A copy with the columns of the horizon alone, ``[B, 2 + K + S, H]``."""
+        return replace(self, columns=self.columns[..., n_periods:].copy())
 
 
 def values_of(y: FloatArray, closed: BoolArray, options: Options) -> Values:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,9 +14,9 @@ from foretail.models.prophet_lasso import Prior, combine
 from foretail.models.prophet_law import deviations
 from foretail.models.prophet_layout import Layout
 from foretail.models.prophet_library import LibraryError, forecast_series
-from foretail.models.prophet_map import Block, Fit, fit_block
+from foretail.models.prophet_map import Block, Fit, Sums, fit_product, fit_sum, joined
 
-__all__ = ["MIN_PERIODS", "Answer", "block_size", "fit_design", "forecast_rows"]
+__all__ = ["MIN_PERIODS", "Answer", "fit_rows", "forecast_rows", "groups", "trend_of"]
 
 FloatArray = npt.NDArray[np.float64]
 Float32Array = npt.NDArray[np.float32]
@@ -23,7 +24,8 @@ BoolArray = npt.NDArray[np.bool_]
 IntArray = npt.NDArray[np.int64]
 
 MIN_PERIODS = 10  # a slope, a level and a noise cannot be told from less
-_BLOCK_BYTES, _MOST_ROWS = 8e6, 128  # columns of the series done at once: more leaves the cache, fewer wastes calls
+_GROUP = 128  # series done at once
+_BLOCK_BYTES = 8e6  # of their columns that are there at once: more leaves the cache, fewer wastes calls
 _TREND_PRECISION = 1 / 25  # of slope and level, N(0, 5)
 
 
@@ -50,7 +52,7 @@ def forecast_rows(
     levels: tuple[float, ...],
     seed: int,
 ) -> Answer:
-    """Fit and forecast series, a block at a time.
+    """Fit and forecast series, a group at a time.
 
     Parameters
     ----------
@@ -60,28 +62,42 @@ def forecast_rows(
     y_hat = np.zeros((len(y), layout.h))
     quantiles = np.zeros((len(y), layout.h, len(levels)))
     reasons: dict[int, str] = {}
-    size = block_size(layout)
-    for first in range(0, len(y), size):
-        part = slice(first, first + size)
+    for part in groups(len(y)):
         task = _Task(y[part], closed[part], cap[part], tuple(item[part] for item in known), layout, levels, seed)
         answer = task.answer()
         y_hat[part], quantiles[part] = answer.y_hat, answer.quantiles
-        reasons |= {first + row: why for row, why in answer.reasons.items()}
+        reasons |= {part.start + row: why for row, why in answer.reasons.items()}
     return Answer(y_hat, quantiles, reasons)
 
 
-def block_size(layout: Layout) -> int:
-    """Series that are fitted at once."""
-    bytes_per_row = 8 * len(layout.days) * (2 + layout.n_columns + layout.options.n_changepoints)
-    return int(np.clip(_BLOCK_BYTES / bytes_per_row, 1, _MOST_ROWS))
+def groups(n: int, size: int = _GROUP) -> list[slice]:
+    """Series ``0..n - 1`` in groups."""
+    return [slice(first, min(first + size, n)) for first in range(0, n, size)]
 
 
-def fit_design(values: Values, design: Design, layout: Layout) -> Fit:
-    """Fit series that each have two different values."""
+def fit_rows(values: Values, known: tuple[Float32Array, ...], layout: Layout) -> tuple[Fit, Design]:
+    """Fit series that each have two different values; gives the design of the horizon too, ``[B, 2 + K + S, H]``.
+
+    The columns of the history are there for a few series at a time. A sum needs only its sufficient statistics of
+    them, and many such series are solved together; a product needs them again and again.
+    """
     options = layout.options
-    block = Block(values.z, values.used, design.columns[..., : layout.n_periods])
     prior = Prior(np.concatenate([[_TREND_PRECISION] * 2, layout.prior_scales**-2]), options.changepoint_prior_scale)
-    return fit_block(block, prior, is_multiplicative=options.is_multiplicative)
+    fits, sums, ahead = [], [], []
+    for part, design in _designs(values, known, layout):
+        block = Block(values.z[part], values.used[part], design.columns[..., : layout.n_periods])
+        if options.is_multiplicative:
+            fits.append(fit_product(block, prior))
+        else:
+            sums.append(Sums.of(block))
+        ahead.append(design.after(layout.n_periods))
+    return joined(fits) if options.is_multiplicative else fit_sum(joined(sums), prior), joined(ahead)
+
+
+def _designs(values: Values, known: tuple[Float32Array, ...], layout: Layout) -> Iterator[tuple[slice, Design]]:
+    bytes_per_row = 8 * len(layout.days) * (2 + layout.n_columns + layout.options.n_changepoints)
+    for part in groups(len(values.z), max(1, int(_BLOCK_BYTES / bytes_per_row))):
+        yield part, build_design(values.take(part), tuple(item[part] for item in known), layout)
 
 
 @dataclass(frozen=True)
@@ -113,30 +129,33 @@ class _Task:
 
     def _modelled(self, values: Values, rows: IntArray) -> tuple[FloatArray, FloatArray, dict[int, str]]:
         """Mean ``[rows, H]``, quantiles as distances from it ``[rows, H, Q]``, and the rows that failed; scaled."""
-        design = build_design(values, tuple(item[rows] for item in self.known), self.layout)
+        known = tuple(item[rows] for item in self.known)
         if self.layout.options.needs_library:
-            return self._by_library(values, design, rows)
-        fit = fit_design(values, design, self.layout)
-        mean, factor = _means(fit, design, self.layout)
+            return self._by_library(values, known, rows)
+        fit, ahead = fit_rows(values, known, self.layout)
+        mean, factor = _means(fit, ahead, self.layout)
         sigma = fit.sigma[:, None]
-        ratio, chance = _changes(fit, design)
+        ratio, chance = _changes(fit, ahead)
         distance = deviations(ratio[:, None] * np.abs(factor) / sigma, chance, self.levels)
         return mean, distance * sigma[..., None], {}
 
     def _by_library(
-        self, values: Values, design: Design, rows: IntArray
+        self, values: Values, known: tuple[Float32Array, ...], rows: IntArray
     ) -> tuple[FloatArray, FloatArray, dict[int, str]]:
         mean = np.zeros((len(rows), self.layout.h))
         spread = np.zeros((*mean.shape, len(self.levels)))
         failed: dict[int, str] = {}
-        for i, row in enumerate(rows.tolist()):
-            cap = self.cap[row] if self.cap.shape[1] else None
-            try:
-                mean[i], quantiles = forecast_series(i, values, design, self.layout, cap, self.levels, self.seed)
-            except LibraryError as error:
-                failed[row] = f"prophet failed: {error}"
-                continue
-            spread[i] = quantiles - mean[i][:, None]
+        for part, design in _designs(values, known, self.layout):
+            some = values.take(part)
+            for i, row in enumerate(rows[part].tolist(), part.start):
+                cap = self.cap[row] if self.cap.shape[1] else None
+                place = i - part.start
+                try:
+                    mean[i], quantiles = forecast_series(place, some, design, self.layout, cap, self.levels, self.seed)
+                except LibraryError as error:
+                    failed[row] = f"prophet failed: {error}"
+                    continue
+                spread[i] = quantiles - mean[i][:, None]
         return mean, spread, failed
 
     def _unbelievable(self, y_hat: FloatArray, values: Values) -> dict[int, str]:
@@ -146,14 +165,20 @@ class _Task:
         return {int(row): "prophet exploded" for row in np.flatnonzero(~sane & (values.n >= MIN_PERIODS))}
 
 
-def _means(fit: Fit, design: Design, layout: Layout) -> tuple[FloatArray, FloatArray]:
+def _means(fit: Fit, ahead: Design, layout: Layout) -> tuple[FloatArray, FloatArray]:
     """Mean ``[B, H]`` of the horizon, and the factor ``[B, H]`` by which a change of the trend moves it."""
-    ahead, end = design.columns[..., layout.n_periods :], 2 + design.n_regressors
-    trend = combine(fit.delta, ahead[:, end:]) + ahead[:, 0] * fit.slope[:, None] + fit.level[:, None]
-    seasons = combine(fit.beta, ahead[:, 2:end])
+    trend = trend_of(fit, ahead)
+    seasons = combine(fit.beta, ahead.x)
     if layout.options.is_multiplicative:
         return trend * (1 + seasons), 1 + seasons
     return trend + seasons, np.ones_like(trend)
+
+
+def trend_of(fit: Fit, design: Design) -> FloatArray:
+    """``[B, T]`` scaled trend in the periods of a design."""
+    hinges = design.columns[:, 2 + design.n_regressors :]
+    trend: FloatArray = combine(fit.delta, hinges)
+    return trend + design.columns[:, 0] * fit.slope[:, None] + fit.level[:, None]
 
 
 def _changes(fit: Fit, design: Design) -> tuple[FloatArray, FloatArray]:

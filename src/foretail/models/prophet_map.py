@@ -1,4 +1,4 @@
-"""The maximum of the posterior of the Prophet model for a block of series at once.
+"""The maximum of the posterior of the Prophet model for many series at once.
 
 Scaled y is trend + X b + noise or trend (1 + X b) + noise, trend = k t + m + sum of d_j (t - c_j)+; k, m ~ N(0, 5),
 d ~ Laplace(0, tau), b ~ N(0, prior), noise ~ N(0, sigma), sigma ~ N+(0, 0.5). Additive: exact, see `prophet_lasso`.
@@ -10,18 +10,24 @@ Source: Taylor and Letham (2018), *Forecasting at scale*.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from foretail.models.prophet_lasso import Prior, State, apply, combine, log_posterior, maximise, noise_variance
 
-__all__ = ["Block", "Fit", "fit_block"]
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+__all__ = ["Block", "Fit", "Sums", "fit_product", "fit_sum", "joined"]
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
+T = TypeVar("T", bound="DataclassInstance")
 
 _TOLERANCE = 1e-7  # of the logarithm of the noise variance
 _LOOSE = 1e-4  # the same inside Gauss-Newton, which asks again
@@ -72,40 +78,59 @@ class Fit:
     objective: FloatArray
 
 
-def fit_block(block: Block, prior: Prior, *, is_multiplicative: bool) -> Fit:
-    """Fit every series of a block.
+@dataclass(frozen=True)
+class Sums:
+    """All that the fit of trend plus seasons must know of B series; their columns may go.
+
+    Attributes
+    ----------
+    gram : ``[B, p, p]`` Z'Z. moment : ``[B, p]`` Z'y. square : ``[B]`` y'y. n : ``[B]`` observations.
+    variance : ``[B]`` of the values used.
+    """
+
+    gram: FloatArray
+    moment: FloatArray
+    square: FloatArray
+    n: FloatArray
+    variance: FloatArray
+
+    @classmethod
+    def of(cls, block: Block) -> Sums:
+        """One pass over the data."""
+        return cls(*_statistics(block.columns, block.y), (block.y**2).sum(1), block.n, _variance(block))
+
+
+def joined(parts: Sequence[T]) -> T:
+    """Series of several blocks, one block after the other; what is no array is the same in all."""
+    arrays = {name for name, value in vars(parts[0]).items() if isinstance(value, np.ndarray)}
+    return replace(parts[0], **{name: np.concatenate([getattr(part, name) for part in parts]) for name in arrays})
+
+
+def fit_sum(sums: Sums, prior: Prior) -> Fit:
+    """Fit trend plus seasons, exactly.
 
     Parameters
     ----------
-    block : every series has at least two different values. prior : with ``2 + K`` ridges.
+    sums : every series has at least two different values. prior : with ``2 + K`` ridges.
     """
-    search = _Product(block, prior) if is_multiplicative else _Sum(block, prior)
-    state = search.run()
-    n_free = prior.n_free
-    objective = log_posterior(search.rss(state), block.n, state.w, state.v, prior)
+    state = _start(sums.variance, sums.moment.shape[1], prior)
+    maximise(sums.gram, sums.moment, sums.square, sums.n, prior, state, _TOLERANCE)
     w = state.w
+    rss = np.maximum(sums.square + (w * (apply(sums.gram, w) - 2 * sums.moment)).sum(1), 0.0)
+    return _fit(state, rss, sums.n, prior)
+
+
+def fit_product(block: Block, prior: Prior) -> Fit:
+    """Fit trend times (1 + seasons); parameters as in `fit_sum`."""
+    search = _Product(block, prior)
+    state = search.run()
+    return _fit(state, search.rss(state), block.n, prior)
+
+
+def _fit(state: State, rss: FloatArray, n: FloatArray, prior: Prior) -> Fit:
+    w, n_free = state.w, prior.n_free
+    objective = log_posterior(rss, n, w, state.v, prior)
     return Fit(w[:, 0], w[:, 1], w[:, 2:n_free], w[:, n_free:], np.sqrt(state.v), objective)
-
-
-class _Sum:
-    """Trend plus seasons: one pass over the data, then sufficient statistics."""
-
-    def __init__(self, block: Block, prior: Prior):
-        self.block, self.prior = block, prior
-        self.gram, self.moment = _statistics(block.columns, block.y)
-        self.square = (block.y**2).sum(1)
-
-    def run(self) -> State:
-        """The maximum, from zero."""
-        state = _start(self.block, self.moment.shape[1], self.prior)
-        maximise(self.gram, self.moment, self.square, self.block.n, self.prior, state, _TOLERANCE)
-        return state
-
-    def rss(self, state: State) -> FloatArray:
-        """``[B]`` residual sum of squares."""
-        w = state.w
-        rss: FloatArray = np.maximum(self.square + (w * (apply(self.gram, w) - 2 * self.moment)).sum(1), 0.0)
-        return rss
 
 
 @dataclass
@@ -157,7 +182,7 @@ class _Product:
 
     def run(self) -> State:
         """The maximum, from the line through the first and the last point as the library starts."""
-        state = _start(self.all.block, self.all.block.columns.shape[1], self.prior)
+        state = _start(_variance(self.all.block), self.all.block.columns.shape[1], self.prior)
         first, last = _ends(self.all.block)
         state.w[:, 0], state.w[:, 1] = last - first, first
         rows = np.arange(len(first))
@@ -271,13 +296,17 @@ def _statistics(design: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArr
     return design @ design.transpose(0, 2, 1), apply(design, y)
 
 
-def _start(block: Block, p: int, prior: Prior) -> State:
-    """All coefficients zero, the noise a third of the variance of the values."""
-    n_series, n_lasso = len(block.y), p - prior.n_free
+def _variance(block: Block) -> FloatArray:
+    """``[B]`` of the values used."""
     mean = block.y.sum(1) / block.n
-    variance = ((block.y - mean[:, None]) ** 2 * block.used).sum(1) / block.n
-    none = np.zeros((n_series, n_lasso))
-    return State(np.zeros((n_series, p)), none.astype(np.bool_), none, np.maximum(0.3 * variance, 1e-8))
+    variance: FloatArray = ((block.y - mean[:, None]) ** 2 * block.used).sum(1) / block.n
+    return variance
+
+
+def _start(variance: FloatArray, p: int, prior: Prior) -> State:
+    """All coefficients zero, the noise a third of the variance of the values."""
+    none = np.zeros((len(variance), p - prior.n_free))
+    return State(np.zeros((len(variance), p)), none.astype(np.bool_), none, np.maximum(0.3 * variance, 1e-8))
 
 
 def _ends(block: Block) -> tuple[FloatArray, FloatArray]:

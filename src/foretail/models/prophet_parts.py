@@ -12,10 +12,10 @@ import numpy.typing as npt
 from foretail.features.groups import CALENDAR, LEVEL, OTHER, SEASON
 from foretail.features.space import Space
 from foretail.models.contributions import Contributions, Term, from_logs, from_space
-from foretail.models.prophet_design import Design, Values, build_design, values_of
-from foretail.models.prophet_engine import MIN_PERIODS, block_size, fit_design
-from foretail.models.prophet_lasso import combine
+from foretail.models.prophet_design import Design, values_of
+from foretail.models.prophet_engine import MIN_PERIODS, fit_rows, groups, trend_of
 from foretail.models.prophet_layout import WEEKDAYS, Layout
+from foretail.models.prophet_map import Fit
 
 __all__ = ["Components", "component_terms", "components"]
 
@@ -76,17 +76,13 @@ def component_terms(layout: Layout, groups: Mapping[str, str]) -> tuple[Term, ..
 
 
 def components(y: FloatArray, closed: BoolArray, *known: Float32Array, layout: Layout) -> Components:
-    """Fit series again, a block at a time, and keep the components apart.
+    """Fit series again, a group at a time, and keep the components apart.
 
     Parameters
     ----------
     y : ``[B, T]``. closed : bool ``[B, T + H]``. known : float32 ``[B, T + H]`` for each of ``layout.covariates``.
     """
-    size = block_size(layout)
-    blocks = []
-    for first in range(0, len(y), size):
-        part = slice(first, first + size)
-        blocks.append(_block(y[part], closed[part], tuple(item[part] for item in known), layout))
+    blocks = [_block(y[part], closed[part], tuple(item[part] for item in known), layout) for part in groups(len(y))]
     return Components(*(np.concatenate([getattr(item, name) for item in blocks]) for name in ("z", "is_log", "unit")))
 
 
@@ -100,17 +96,14 @@ def _block(y: FloatArray, closed: BoolArray, known: tuple[Float32Array, ...], la
     z[constant, 0] = values.z[np.arange(len(y)), values.used.argmax(1)][constant, None]
     rows = np.flatnonzero((values.n >= MIN_PERIODS) & ~constant)
     if len(rows):
-        fitted = values.take(rows)
-        z[rows] = _fitted(fitted, build_design(fitted, tuple(item[rows] for item in known), layout), layout)
+        z[rows] = _fitted(*fit_rows(values.take(rows), tuple(item[rows] for item in known), layout), layout)
     return Components(z * values.scale[:, None, None], values.is_log, values.unit)
 
 
-def _fitted(values: Values, design: Design, layout: Layout) -> FloatArray:
+def _fitted(fit: Fit, ahead: Design, layout: Layout) -> FloatArray:
     """``[B, P, H]`` scaled components of the horizon."""
-    fit = fit_design(values, design, layout)
-    ahead, end = design.columns[..., layout.n_periods :], 2 + design.n_regressors
-    trend = combine(fit.delta, ahead[:, end:]) + ahead[:, 0] * fit.slope[:, None] + fit.level[:, None]
-    each = fit.beta[:, :, None] * ahead[:, 2:end]
+    trend = trend_of(fit, ahead)
+    each = fit.beta[:, :, None] * ahead.x
     bounds = np.cumsum([0, *_widths(layout)])
     sums = [each[:, a:b].sum(axis=1) for a, b in pairwise(bounds)]
     factor = trend if layout.options.is_multiplicative else np.ones_like(trend)

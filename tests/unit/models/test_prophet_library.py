@@ -14,8 +14,8 @@ from benchmarks.prophet_oracle import fit_library
 from foretail.core.spec import DatasetSpec, Event
 from foretail.models.families import make
 from foretail.models.prophet import Prophet
-from foretail.models.prophet_design import build_design, values_of
-from foretail.models.prophet_engine import fit_design, forecast_rows
+from foretail.models.prophet_design import values_of
+from foretail.models.prophet_engine import fit_rows, forecast_rows
 from foretail.models.prophet_layout import layout_of
 from foretail.panel.panel import Covariate, Panel
 
@@ -66,7 +66,7 @@ def objective(panel: Panel, model: Prophet) -> np.ndarray:
     layout = layout_of(panel, H, model.options)
     values = values_of(panel.y, panel.closed[:, : panel.n_periods], model.options)
     known = tuple(item.values for item in panel.known)
-    return fit_design(values, build_design(values, known, layout), layout).objective
+    return fit_rows(values, known, layout)[0].objective
 
 
 @pytest.mark.parametrize("case", sorted(CASES))
