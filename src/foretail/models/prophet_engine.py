@@ -147,9 +147,8 @@ class _Task:
         failed: dict[int, str] = {}
         for part, design in _designs(values, known, self.layout):
             some = values.take(part)
-            for i, row in enumerate(rows[part].tolist(), part.start):
-                cap = self.cap[row] if self.cap.shape[1] else None
-                place = i - part.start
+            for place, row in enumerate(rows[part].tolist()):
+                i, cap = part.start + place, self.cap[row] if self.cap.shape[1] else None
                 try:
                     mean[i], quantiles = forecast_series(place, some, design, self.layout, cap, self.levels, self.seed)
                 except LibraryError as error:
