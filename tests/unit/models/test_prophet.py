@@ -357,6 +357,18 @@ def test_processes_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     assert shared.reasons == alone.reasons == {}
 
 
+@pytest.mark.parametrize("mode", ["additive", "multiplicative"])
+def test_a_series_gets_the_same_bits_in_any_company(mode: str) -> None:
+    y = sales(131, 400, seed=3)  # more than are solved together, with columns for more than are there at once
+    together = make("prophet", seasonality_mode=mode).predict(panel_of(y), 14)
+    assert together.quantiles is not None
+    for row in (0, 90, 130):
+        alone = make("prophet", seasonality_mode=mode).predict(panel_of(y[row]), 14)
+        assert alone.quantiles is not None
+        assert (alone.y_hat[0] == together.y_hat[row]).all()
+        assert (alone.quantiles[0] == together.quantiles[row]).all()
+
+
 # parameters
 
 
