@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from foretail.panel.panel import Panel
 
-__all__ = ["Conformal", "HeldBack", "Size"]
+__all__ = ["Conformal", "HeldBack", "Size", "half_life"]
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -26,7 +26,7 @@ _OWN = "own"  # with the width of the model's own interval, where it has one
 _MIN_SCORES = 200  # a cell of (steps, group) with fewer borrows from wider ones: the 2.5 % tail then rests on 5 scores
 _N_GROUPS = 5  # groups of series by size; more split the scores too thinly on the tables tried
 _SERIES_PER_GROUP = 40
-_HALF_LIFE_HORIZONS = 1.0  # age, in horizons, at which a held-back error counts half
+_LEAST_HALF_LIFE = 14  # days: the errors of a single week say too little of those to come
 _LEARNING = 0.25  # errors shrink with this power of the history learned from: windows see less of it than the last fit
 _SHIFT = 0.5  # share of the median error that is carried over: a bias of few windows is half chance
 _N_STEP_CELLS = 6  # errors grow smoothly with the step: a few cells and a line between them say it all
@@ -123,7 +123,7 @@ class Conformal:
     h: int
 
     @classmethod
-    def fit(cls, windows: Sequence[HeldBack], levels: Sequence[float], h: int) -> Self:
+    def fit(cls, windows: Sequence[HeldBack], levels: Sequence[float], h: int, half_life: float | None = None) -> Self:
         """Calibrate on held-back windows.
 
         Where every window holds the width of the model's own interval, the scale rests on it; otherwise the one with
@@ -134,12 +134,13 @@ class Conformal:
         windows : at least one. Where none of them holds an observed open period there is nothing to measure, and the
             quantiles are the forecast itself.
         levels : quantile levels, ascending. h : steps to calibrate.
+        half_life : age in periods at which an error counts half, see `half_life`; h when None.
         """
         levels = tuple(levels)
         edges = _group_edges(windows)
         step_edges = np.unique(np.linspace(1, h + 1, min(_N_STEP_CELLS, h) + 1)[:-1].astype(np.int64))
         kinds = (_OWN,) if all(window.width is not None for window in windows) else _SCALES
-        tables = {kind: _calibrate(windows, kind, levels, edges, step_edges, h) for kind in kinds}
+        tables = {kind: _calibrate(windows, kind, levels, edges, step_edges, half_life or h) for kind in kinds}
         kind = min(kinds, key=lambda name: tables[name][1])
         return cls(levels, kind, edges, step_edges, tables[kind][0], h)
 
@@ -205,11 +206,20 @@ def conformal_quantile(scores: FloatArray, level: float, weight: FloatArray | No
     return float(scores[np.clip(index, 0, n - 1)])
 
 
+def half_life(panel: Panel, h: int) -> float:
+    """Age in periods at which a held-back error counts half: a horizon, and two weeks of days at least."""
+    return max(h, _LEAST_HALF_LIFE) if panel.frequency.is_daily else h
+
+
 def _calibrate(
-    windows: Sequence[HeldBack], kind: str, levels: tuple[float, ...], edges: FloatArray, step_edges: IntArray, h: int
+    windows: Sequence[HeldBack],
+    kind: str,
+    levels: tuple[float, ...],
+    edges: FloatArray,
+    step_edges: IntArray,
+    half_life: float,
 ) -> tuple[FloatArray, float]:
     """The table of score quantiles and its pinball loss on the same windows."""
-    half_life = _HALF_LIFE_HORIZONS * h
     parts = [_scores(window, kind, edges, step_edges, half_life) for window in windows]
     score, scale, group, cell, weight = (np.concatenate(items) for items in zip(*parts, strict=True))
     table = np.zeros((len(step_edges), len(edges) + 1, len(levels)))

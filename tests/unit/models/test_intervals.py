@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from foretail.core.quantiles import DEFAULT_QUANTILES
 from foretail.core.spec import DatasetSpec
-from foretail.models.intervals import Conformal, HeldBack, Size, conformal_quantile
+from foretail.models.intervals import Conformal, HeldBack, Size, conformal_quantile, half_life
 from foretail.panel.panel import Panel
 
 LEVELS = (0.025, 0.1, 0.5, 0.9, 0.975)
@@ -233,13 +233,24 @@ def test_recent_errors_count_more_than_old_ones() -> None:
     size = Size(np.full(300, 10.0), np.full(300, 1.0))
     closed = np.zeros((300, 6), dtype=bool)
 
-    def width(age_of_wide: float) -> float:
+    def width(age_of_wide: float, half_life: float | None = None) -> float:
         wide = HeldBack(y_hat + rng.normal(0, 4, y_hat.shape), y_hat, closed, size, age=age_of_wide)
         narrow = HeldBack(y_hat + rng.normal(0, 1, y_hat.shape), y_hat, closed, size, age=6.0)
-        quantiles = Conformal.fit([wide, narrow], (0.1, 0.9), 6).quantiles(y_hat, size, non_negative=True)
+        found = Conformal.fit([wide, narrow], (0.1, 0.9), 6, half_life)
+        quantiles = found.quantiles(y_hat, size, non_negative=True)
         return float((quantiles[..., 1] - quantiles[..., 0]).mean())
 
     assert width(age_of_wide=60.0) < 0.7 * width(age_of_wide=6.0)
+    assert width(age_of_wide=60.0) < 0.7 * width(age_of_wide=60.0, half_life=600.0)
+
+
+@pytest.mark.parametrize(("freq", "h", "periods"), [("D", 7, 14), ("D", 28, 28), ("W-FRI", 2, 2)])
+def test_errors_of_days_count_for_two_weeks_at_least(freq: str, h: int, periods: int) -> None:
+    spec = DatasetSpec(keys=("store",), time="date", target="sales", freq=freq, horizon=h)
+    panel = Panel(
+        spec, pl.DataFrame({"unique_id": ["a"], "store": ["a"]}), 0, np.ones((1, 60)), np.zeros((1, 60), bool)
+    )
+    assert half_life(panel, h) == periods
 
 
 def test_a_model_that_learned_from_less_is_expected_to_err_less_with_more() -> None:
