@@ -7,6 +7,7 @@ synthetic shops, and compares a sample of the small fleet with the library.
 from __future__ import annotations
 
 import json
+import os
 import sys
 import tempfile
 import time
@@ -129,7 +130,8 @@ def _big_measures() -> list[Measure]:
     """The big fleet in a process of its own, whose memory is watched (the making of the fleet included)."""
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "seconds.json"
-        _, peak_gb = watch([sys.executable, "-m", "benchmarks.prophet", str(out)], Path.cwd())
+        command = [sys.executable, "-m", "benchmarks.prophet", str(out)]
+        _, peak_gb = watch(command, Path(folder), environment={"PYTHONPATH": os.pathsep.join(map(str, sys.path))})
         (seconds, used), (own_seconds, _) = json.loads(out.read_text(encoding="utf-8"))
     work = "11,115 x 2.5 years, yearly, weekly, 5 regressors"
     return [

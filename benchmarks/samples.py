@@ -5,7 +5,7 @@ of errors calibrated on the windows before alone. The peers: adding up the quant
 of a path were one), drawing steps independently (as if none had to do with another), and an empirical shuffle (whole
 paths of errors of one earlier window, drawn across series). Two windows a cutoff, none of them twice.
 
-    python -m benchmarks.samples [--tables walmart,rossmann,synthetic] [--models A,B] [--cutoffs 3]
+    python -m benchmarks.samples [--tables walmart,rossmann,synthetic] [--models A,B] [--cutoffs 6]
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.samples", description=__doc__)
     parser.add_argument("--tables", default=",".join(TABLES))
     parser.add_argument("--models", type=model_list, default=_MODELS, help="families that take part")
-    parser.add_argument("--cutoffs", type=int, default=3, help="backtests of each table, two horizons apart")
+    parser.add_argument("--cutoffs", type=int, default=6, help="backtests of each table, two horizons apart")
     given = parser.parse_args(arguments)
     measures = []
     for name in given.tables.split(","):
