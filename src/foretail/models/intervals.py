@@ -28,7 +28,8 @@ _N_GROUPS = 5  # groups of series by size; more split the scores too thinly on t
 _SERIES_PER_GROUP = 40
 _LEAST_HALF_LIFE = 14  # days: the errors of a single week say too little of those to come
 _LEARNING = 0.25  # errors shrink with this power of the history learned from: windows see less of it than the last fit
-_SHIFT = 0.5  # share of the median error that is carried over: a bias of few windows is half chance
+_SHIFT = 0.5  # share of a bias that is carried over: that of few windows is half chance
+_MIDDLE, _TAIL = 0.2, 0.4  # levels as near to the median as this are the middle, as far from it a tail
 _N_STEP_CELLS = 6  # errors grow smoothly with the step: a few cells and a line between them say it all
 _WINDOW = {
     "D": 56,
@@ -230,12 +231,27 @@ def _calibrate(
             chosen = np.flatnonzero(_enough(near & (group == j), near))
             if len(chosen):
                 chosen = chosen[np.argsort(score[chosen], kind="stable")]
-                middle = conformal_quantile(score[chosen], 0.5, weight[chosen])
                 found = [conformal_quantile(score[chosen], level, weight[chosen]) for level in levels]
-                table[i, j] = np.array(found) - (1 - _SHIFT) * middle
+                table[i, j] = np.array(found) - _chance(score[chosen], weight[chosen], np.array(levels))
             own = (cell == i) & (group == j)
             loss += _pinball(score[own], table[i, j], np.array(levels), scale[own])
     return table, loss
+
+
+def _chance(scores: FloatArray, weight: FloatArray, levels: FloatArray) -> FloatArray:
+    """``[Q]`` by how much the quantiles of ascending scores are too high, as half of a bias may be chance.
+
+    The middle gives up half of the median error. A tail gives up half of the bias where that makes the interval wider,
+    else nothing: the bias may stay or go. Between them it is mixed. The bias of a tail is the smaller of median and
+    mean where both have one sign: a bias moves both, whereas errors around the mean of rare sales have a median far
+    below 0 and errors around their median a mean above it, by their law.
+    """
+    median, mean = conformal_quantile(scores, 0.5, weight), float(np.average(scores, weights=weight))
+    bias = min(median, mean, key=abs) if median * mean > 0 else 0.0
+    tail = np.where(levels < 0.5, max(bias, 0.0), min(bias, 0.0))
+    share = np.clip((np.abs(levels - 0.5) - _MIDDLE) / (_TAIL - _MIDDLE), 0.0, 1.0)
+    chance: FloatArray = (1 - _SHIFT) * (share * tail + (1 - share) * median)
+    return chance
 
 
 def _enough(inside: BoolArray, near: BoolArray) -> BoolArray:
