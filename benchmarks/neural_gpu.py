@@ -17,15 +17,12 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from benchmarks.neural import Window, synthetic, weekly
-from benchmarks.neural_ranks import epoch_seconds, trained
+from benchmarks.neural_ranks import epoch_seconds, trained, wape_of
 from benchmarks.table import Measure, publish
-from foretail.backtest.metrics import pooled_wape
 from foretail.models.neural.outcome import Outcome
 
 __all__ = ["main"]
 
-_EPOCHS = 6
-_FEW = 65_520  # training rows of the weekly panel
 _NO_GPU = {"CUDA_VISIBLE_DEVICES": ""}
 
 
@@ -39,25 +36,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not name:
         print("error: no GPU here that PyTorch sees", file=sys.stderr)
         return 1
-    measures = [
-        *_beside(weekly(), name, asked.threads, _FEW),
-        *_beside(synthetic(), name, asked.threads, asked.rows),
-    ]
-    publish("neural_gpu", measures)
+    weeks = _beside(weekly(), name, asked.threads)
+    publish("neural_gpu", weeks + _beside(synthetic(), name, asked.threads, rows=asked.rows))
     return 0
 
 
-def _beside(window: Window, gpu: str, threads: int, rows: int) -> list[Measure]:
+def _beside(window: Window, gpu: str, threads: int, **size: int) -> list[Measure]:
     """One panel trained on the GPU by one process and by two, and without it."""
 
     def train(world: int, environ: Mapping[str, str]) -> Outcome:
-        return trained(window.history, window.y.shape[1], world, rows, _EPOCHS, environ, threads)
+        return trained(window.history, window.y.shape[1], world, environ=environ, threads=threads, **size)
 
     ours, both, cpu = train(1, {}), train(2, {}), train(1, _NO_GPU)
     n_rows, batch = ours.history[0]["rows"], ours.recipe.training(ours.history[0]["rows"], 1, 0).batch_size
     label, peer = f"{window.name}, {n_rows:,} rows, batches of {batch:,}", f"{threads} threads"
     speed, shared, slow = (n_rows / epoch_seconds(found) for found in (ours, both, cpu))
-    worth, of_both, plain = (_wape(found, window) for found in (ours, both, cpu))
+    worth, of_both, plain = (wape_of(found, window.history, window.y) for found in (ours, both, cpu))
     return [
         Measure(f"{label}, {gpu}, {ours.backend}: rows a second", speed, "rows/s", peer, slow),
         Measure(f"{label}, 2 processes on one GPU, {both.backend}: rows a second", shared, "rows/s", peer, slow),
@@ -69,10 +63,6 @@ def _beside(window: Window, gpu: str, threads: int, rows: int) -> list[Measure]:
 
 def _loss(outcome: Outcome) -> float:
     return float(np.min([line["validation_loss"] for line in outcome.history if line["network"] == 0]))
-
-
-def _wape(outcome: Outcome, window: Window) -> float:
-    return pooled_wape([window.y], [outcome.model.predict(window.history, window.y.shape[1]).y_hat])
 
 
 def _gpu() -> str:

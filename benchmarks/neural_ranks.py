@@ -24,7 +24,7 @@ from foretail.models.neural.outcome import Outcome, begin_job, read_outcome
 from foretail.panel.panel import Panel
 from foretail.pipelines.torchrun import Nodes, torchrun
 
-__all__ = ["distributed", "epoch_seconds", "trained"]
+__all__ = ["distributed", "epoch_seconds", "trained", "wape_of"]
 
 _ROWS = 65_520  # training rows, of which the explorer holds the newest back
 _EPOCHS = 6  # as the family has them; their median is what counts
@@ -54,7 +54,7 @@ def distributed(name: str, history: Panel, y: np.ndarray, rows: int = _ROWS, epo
         Measure(f"{name}: rows a second, 2 ranks", speed[2], "rows/s", "1 rank", speed[1]),
         Measure(f"{name}: speed of 2 ranks to 1", speed[2] / speed[1], "x", at_least=1.6),
         *(
-            Measure(f"{name}: WAPE, {world} ranks", _wape(found, history, y), "share", "boosting", reference)
+            Measure(f"{name}: WAPE, {world} ranks", wape_of(found, history, y), "share", "boosting", reference)
             for world, found in ((1, one), (2, two))
         ),
         Measure(f"{name}: 20 epochs, 2 ranks", 20 * n_rows / speed[2], "s", "published: 15-20 epochs, 4 GPUs", 44.0),
@@ -85,8 +85,8 @@ def trained(
     history: Panel,
     h: int,
     world: int,
-    rows: int,
-    epochs: int,
+    rows: int = _ROWS,
+    epochs: int = _EPOCHS,
     environ: Mapping[str, str] = MappingProxyType({}),
     threads: int | None = None,
 ) -> Outcome:
@@ -104,5 +104,6 @@ def epoch_seconds(outcome: Outcome) -> float:
     return float(np.median([line["seconds"] for line in outcome.history if line["network"] == 0]))
 
 
-def _wape(outcome: Outcome, history: Panel, y: np.ndarray) -> float:
+def wape_of(outcome: Outcome, history: Panel, y: np.ndarray) -> float:
+    """Of the periods ``y [N, H]`` that came after the history."""
     return pooled_wape([y], [outcome.model.predict(history, y.shape[1]).y_hat])
