@@ -15,7 +15,7 @@ from foretail.models.contributions import Contributions, Term, from_logs, from_s
 from foretail.models.prophet_design import Design, values_of
 from foretail.models.prophet_engine import MIN_PERIODS, fit_rows, groups, trend_of
 from foretail.models.prophet_layout import WEEKDAYS, Layout
-from foretail.models.prophet_map import Fit
+from foretail.models.prophet_map import Fit, joined
 
 __all__ = ["Components", "component_terms", "components"]
 
@@ -83,7 +83,7 @@ def components(y: FloatArray, closed: BoolArray, *known: Float32Array, layout: L
     y : ``[B, T]``. closed : bool ``[B, T + H]``. known : float32 ``[B, T + H]`` for each of ``layout.covariates``.
     """
     blocks = [_block(y[part], closed[part], tuple(item[part] for item in known), layout) for part in groups(len(y))]
-    return Components(*(np.concatenate([getattr(item, name) for item in blocks]) for name in ("z", "is_log", "unit")))
+    return joined(blocks)
 
 
 def _block(y: FloatArray, closed: BoolArray, known: tuple[Float32Array, ...], layout: Layout) -> Components:
