@@ -24,7 +24,7 @@ from foretail.core.progress import Progress, Silent
 from foretail.core.quantiles import quantile_column
 from foretail.features.demand import as_demanded
 from foretail.models.families import FAMILIES, parse
-from foretail.models.intervals import Conformal, HeldBack, Size, half_life
+from foretail.models.intervals import Conformal, HeldBack, Size, error_half_life
 from foretail.models.mixture import Mixture
 from foretail.panel.panel import Panel
 from foretail.panel.segments import segments
@@ -269,7 +269,7 @@ def _intervals(
     panel: Panel, h: int, results: Sequence[WindowResult], model: str, levels: tuple[float, ...]
 ) -> Conformal:
     """Calibrated on every window, for forecasts from the end of the panel."""
-    return Conformal.fit(errors_of(panel, h, results, model, panel.n_periods), levels, h, half_life(panel, h))
+    return Conformal.fit(errors_of(panel, h, results, model, panel.n_periods), levels, h, error_half_life(panel, h))
 
 
 def errors_of(panel: Panel, h: int, results: Sequence[WindowResult], model: str, known: int) -> list[HeldBack]:
@@ -381,7 +381,7 @@ def _evaluations(
         y_hat = np.nan_to_num(result.forecasts[model])
         evaluation = Evaluation(result.y, y_hat, result.closed, result.scale, result.squared_scale)
         if held:
-            conformal = Conformal.fit(held, levels, h, half_life(panel, h))
+            conformal = Conformal.fit(held, levels, h, error_half_life(panel, h))
             quantiles = conformal.quantiles(
                 y_hat, result.size, result.widths.get(model), non_negative=panel.spec.non_negative
             )

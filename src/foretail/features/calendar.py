@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +10,7 @@ import numpy.typing as npt
 from foretail.core.frequency import Frequency
 from foretail.sources.country import public_holidays
 
-__all__ = ["Calendar", "calendar_of", "easter_days", "holiday_days", "nearest_offset"]
+__all__ = ["Calendar", "calendar_of", "christmas_day", "easter_days", "holiday_days", "nearest_offset"]
 
 IntArray = npt.NDArray[np.int64]
 Float32Array = npt.NDArray[np.float32]
@@ -104,7 +103,7 @@ def _month_start_days(day: IntArray) -> IntArray:
 
 def _feasts(frequency: Frequency, day: IntArray, found: IntArray | None) -> dict[str, IntArray]:
     """Distances to Easter, Christmas and the public holidays, in periods."""
-    easters, christmases = easter_days(day), _christmas_days(day)
+    easters, christmases = easter_days(day), christmas_day(np.array(_years(day)) - 1970)
     if frequency.is_monthly:  # months have no length in days: count months
         day, easters, christmases = _month(day), _month(easters), _month(christmases)
         found = None if found is None else _month(found)
@@ -142,8 +141,9 @@ def easter_days(day: IntArray) -> IntArray:
     return sunday
 
 
-def _christmas_days(day: IntArray) -> IntArray:
-    return np.array([_number(dt.date(year, 12, 25)) for year in _years(day)], dtype=np.int64)
+def christmas_day(year: IntArray) -> IntArray:
+    """Day number of 25 December; years are counted from 1970."""
+    return _day_number((year * 12 + 11).astype("datetime64[M]")) + 24
 
 
 def holiday_days(day: IntArray, country: str) -> IntArray:
@@ -161,10 +161,6 @@ def _years(day: IntArray) -> range:
     """The years of ascending days, with one more at either end."""
     first, last = (int(np.datetime64(int(item), "D").astype("datetime64[Y]").astype(int)) for item in (day[0], day[-1]))
     return range(first + 1970 - 1, last + 1970 + 2)
-
-
-def _number(date: dt.date) -> int:
-    return (date - dt.date(1970, 1, 1)).days
 
 
 def nearest_offset(day: IntArray, events: IntArray, unit: int) -> IntArray:

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from foretail.core.frequency import Frequency
-from foretail.features.calendar import easter_days, nearest_offset
+from foretail.features.calendar import christmas_day, easter_days, nearest_offset
 from foretail.features.cube import Sums
 
 __all__ = ["aligned_year_ago", "year_lag"]
@@ -149,9 +149,9 @@ def _with_feast(
     """Days around Christmas take the same date of the earlier year, where it was observed."""
     year = _year(days)
     for ago in (0, 1):
-        christmas = _christmas(year - ago)
+        christmas = christmas_day(year - ago)
         inside = (days - christmas >= -_FEAST_BEFORE) & (days - christmas <= _FEAST_AFTER)
-        value = _dated(value, sums, inside, target - (christmas - _christmas(year - ago - back)), known)
+        value = _dated(value, sums, inside, target - (christmas - christmas_day(year - ago - back)), known)
     return value
 
 
@@ -164,7 +164,7 @@ def _christmas_share(days: IntArray, back: IntArray) -> FloatArray:
     share = np.zeros(len(days))
     year = _year(days)
     for ago in (0, 1):
-        christmas, before = _christmas(year - ago), _christmas(year - ago - back)
+        christmas, before = christmas_day(year - ago), christmas_day(year - ago - back)
         inside = (days - christmas >= -_CHRISTMAS_BEFORE) & (days - christmas <= _CHRISTMAS_AFTER)
         share = np.where(inside, (christmas - before - 364 * back) / 7.0, share)
     return share
@@ -173,8 +173,3 @@ def _christmas_share(days: IntArray, back: IntArray) -> FloatArray:
 def _year(days: IntArray) -> IntArray:
     """Years since 1970."""
     return days.astype("datetime64[D]").astype("datetime64[Y]").astype(np.int64)
-
-
-def _christmas(year: IntArray) -> IntArray:
-    """Day number of 25 December; years are counted from 1970."""
-    return (year * 12 + 11).astype("datetime64[M]").astype("datetime64[D]").astype(np.int64) + 24

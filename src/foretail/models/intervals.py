@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from foretail.panel.panel import Panel
 
-__all__ = ["Conformal", "HeldBack", "Size", "half_life"]
+__all__ = ["Conformal", "HeldBack", "Size", "error_half_life"]
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -135,7 +135,7 @@ class Conformal:
         windows : at least one. Where none of them holds an observed open period there is nothing to measure, and the
             quantiles are the forecast itself.
         levels : quantile levels, ascending. h : steps to calibrate.
-        half_life : age in periods at which an error counts half, see `half_life`; h when None.
+        half_life : age in periods at which an error counts half, see `error_half_life`; h when None.
         """
         levels = tuple(levels)
         edges = _group_edges(windows)
@@ -207,7 +207,7 @@ def conformal_quantile(scores: FloatArray, level: float, weight: FloatArray | No
     return float(scores[np.clip(index, 0, n - 1)])
 
 
-def half_life(panel: Panel, h: int) -> float:
+def error_half_life(panel: Panel, h: int) -> float:
     """Age in periods at which a held-back error counts half: a horizon, and two weeks of days at least."""
     return max(h, _LEAST_HALF_LIFE) if panel.frequency.is_daily else h
 

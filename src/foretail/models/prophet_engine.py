@@ -16,7 +16,7 @@ from foretail.models.prophet_layout import Layout
 from foretail.models.prophet_library import LibraryError, forecast_series
 from foretail.models.prophet_map import Block, Fit, Sums, fit_product, fit_sum, joined
 
-__all__ = ["MIN_PERIODS", "Answer", "fit_rows", "forecast_rows", "groups", "trend_of"]
+__all__ = ["MIN_PERIODS", "Answer", "constant_series", "fit_rows", "forecast_rows", "groups", "trend_of"]
 
 FloatArray = npt.NDArray[np.float64]
 Float32Array = npt.NDArray[np.float32]
@@ -117,9 +117,9 @@ class _Task:
         values = values_of(self.y, self.closed[:, :n_periods], self.layout.options)
         reasons = {int(row): "too short for prophet" for row in np.flatnonzero(values.n < MIN_PERIODS)}
         z, spread = np.zeros(shut.shape), np.zeros((*shut.shape, len(self.levels)))
-        is_constant = _is_constant(values)
-        z[is_constant] = _first(values)[is_constant, None]
-        rows = np.flatnonzero((values.n >= MIN_PERIODS) & ~is_constant)
+        constant, first = constant_series(values)
+        z[constant] = first[constant, None]
+        rows = np.flatnonzero((values.n >= MIN_PERIODS) & ~constant)
         if len(rows):
             z[rows], spread[rows], failed = self._modelled(values.take(rows), rows)
             reasons |= failed
@@ -187,16 +187,11 @@ def _changes(fit: Fit, design: Design) -> tuple[FloatArray, FloatArray]:
     return size * design.step, np.minimum(n_points * design.step, 1.0)
 
 
-def _is_constant(values: Values) -> BoolArray:
+def constant_series(values: Values) -> tuple[BoolArray, FloatArray]:
+    """Which series hold one value only ``[B]``, or none, and the first value of each ``[B]``, scaled."""
     low = np.where(values.used, values.z, np.inf).min(1, initial=np.inf)
     high = np.where(values.used, values.z, -np.inf).max(1, initial=-np.inf)
-    constant: BoolArray = low >= high
-    return constant
-
-
-def _first(values: Values) -> FloatArray:
-    first: FloatArray = values.z[np.arange(len(values.z)), values.used.argmax(1)]
-    return first
+    return low >= high, values.z[np.arange(len(values.z)), values.used.argmax(1)]
 
 
 def _finite(quantiles: FloatArray) -> FloatArray:

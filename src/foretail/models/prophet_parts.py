@@ -13,7 +13,7 @@ from foretail.features.groups import CALENDAR, LEVEL, OTHER, SEASON
 from foretail.features.space import Space
 from foretail.models.contributions import Contributions, Term, from_logs, from_space
 from foretail.models.prophet_design import Design, values_of
-from foretail.models.prophet_engine import MIN_PERIODS, fit_rows, groups, trend_of
+from foretail.models.prophet_engine import MIN_PERIODS, constant_series, fit_rows, groups, trend_of
 from foretail.models.prophet_layout import WEEKDAYS, Layout
 from foretail.models.prophet_map import Fit, joined
 
@@ -90,10 +90,8 @@ def _block(y: FloatArray, closed: BoolArray, known: tuple[Float32Array, ...], la
     """Constant series have a trend only, and series that are too short nothing."""
     values = values_of(y, closed[:, : layout.n_periods], layout.options)
     z = np.zeros((len(y), len(_widths(layout)) + 1, layout.h))
-    low = np.where(values.used, values.z, np.inf).min(1, initial=np.inf)
-    high = np.where(values.used, values.z, -np.inf).max(1, initial=-np.inf)
-    constant = low >= high
-    z[constant, 0] = values.z[np.arange(len(y)), values.used.argmax(1)][constant, None]
+    constant, first = constant_series(values)
+    z[constant, 0] = first[constant, None]
     rows = np.flatnonzero((values.n >= MIN_PERIODS) & ~constant)
     if len(rows):
         z[rows] = _fitted(*fit_rows(values.take(rows), tuple(item[rows] for item in known), layout), layout)

@@ -13,7 +13,7 @@ from foretail.backtest.run import Backtest, errors_of
 from foretail.core.columns import UNIQUE_ID
 from foretail.forecasts.samples import Sampler, group_codes
 from foretail.models.dependence import Dependence
-from foretail.models.intervals import Conformal, HeldBack, Size, half_life
+from foretail.models.intervals import Conformal, HeldBack, Size, error_half_life
 from foretail.models.marginals import normal_scores
 from foretail.panel.panel import Panel
 
@@ -155,7 +155,7 @@ def totals_coverage(
         held = [_of_rows(item, rows) for item in errors_of(panel, h, result.results, result.chosen, known)]
         if window.window.role == "outer" and held:
             new = _of_rows(window.held_back(result.chosen, panel.n_periods, 0), rows)
-            intervals = Conformal.fit(held, result.levels, h, half_life(panel, h))
+            intervals = Conformal.fit(held, result.levels, h, error_half_life(panel, h))
             found = _window_coverage(panel.select(rows), held, new, intervals, n_samples, seed)
             inside.append(found[0])
             groups.append(found[1])

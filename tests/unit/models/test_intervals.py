@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from foretail.core.quantiles import DEFAULT_QUANTILES
 from foretail.core.spec import DatasetSpec
-from foretail.models.intervals import Conformal, HeldBack, Size, conformal_quantile, half_life
+from foretail.models.intervals import Conformal, HeldBack, Size, conformal_quantile, error_half_life
 from foretail.panel.panel import Panel
 
 LEVELS = (0.025, 0.1, 0.5, 0.9, 0.975)
@@ -251,7 +251,7 @@ def test_errors_of_days_count_for_two_weeks_at_least(freq: str, h: int, periods:
     panel = Panel(
         spec, pl.DataFrame({"unique_id": ["a"], "store": ["a"]}), 0, np.ones((1, 60)), np.zeros((1, 60), bool)
     )
-    assert half_life(panel, h) == periods
+    assert error_half_life(panel, h) == periods
 
 
 @pytest.mark.parametrize("middle", [np.mean, np.median])
