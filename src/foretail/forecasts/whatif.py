@@ -184,8 +184,9 @@ class WhatIf:
         """The forecasts of the changed series, in their order."""
         point, is_exact = self._way.changed(change)
         rows = change.rows
-        size = Size(self._size.level[rows], self._size.noise[rows])
-        forecast = with_intervals(point, size, self._intervals, self._levels, self.panel.spec.non_negative)
+        forecast = with_intervals(
+            point, self._size.take(rows), self._intervals, self._levels, self.panel.spec.non_negative
+        )
         values = _values(forecast, change.closed, self.panel)
         by_whole = ~is_exact | self._has_policy[rows] | (self._reconciled is not None)
         return [

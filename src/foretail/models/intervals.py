@@ -7,7 +7,7 @@ are laid around new forecasts. Source: Vovk et al. (2005); Romano, Patterson and
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Self
 
 import numpy as np
@@ -29,6 +29,9 @@ _SERIES_PER_GROUP = 40
 _LEAST_HALF_LIFE = 14  # days: the errors of a single week say too little of those to come
 _LEARNING = 0.25  # errors shrink with this power of the history learned from: windows see less of it than the last fit
 _SHIFT = 0.5  # share of a bias that is carried over: that of few windows is half chance
+_SERIES_PRIOR = 20  # held-back periods that the errors of a series must outnumber to be believed
+_SERIES_POWER = 0.5  # half of what a series differs in, in logs: the rest was chance or passes
+_MOST_ERROR = 0.99  # quantile beyond which an error says no more of its series
 _MIDDLE, _TAIL = 0.2, 0.4  # levels as near to the median as this are the middle, as far from it a tail
 _N_STEP_CELLS = 6  # errors grow smoothly with the step: a few cells and a line between them say it all
 _WINDOW = {
@@ -47,10 +50,12 @@ class Size:
     ----------
     level : ``[N]`` mean absolute sales on open periods of the recent past, positive.
     noise : ``[N]`` mean absolute change from the same weekday (daily) or the period before, positive.
+    names : ``[N]`` unique ids; empty where no series is known by name.
     """
 
     level: FloatArray
     noise: FloatArray
+    names: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, panel: Panel) -> Self:
@@ -63,7 +68,12 @@ class Size:
         noise = _mean_of_last(change, window)
         level = _positive(level)
         noise = np.where(np.isfinite(noise), noise, 0.5 * level)
-        return cls(level, np.maximum(noise, _LEAST_NOISE * level))
+        return cls(level, np.maximum(noise, _LEAST_NOISE * level), tuple(panel.unique_ids))
+
+    def take(self, rows: IntArray) -> Self:
+        """Those of some series."""
+        names = tuple(self.names[row] for row in rows.tolist()) if self.names else ()
+        return type(self)(self.level[rows], self.noise[rows], names)
 
     def scale(self, y_hat: FloatArray, kind: str, width: FloatArray | None = None) -> FloatArray:
         """``[N, H]`` the scale of the error.
@@ -114,6 +124,7 @@ class Conformal:
     levels : Q quantile levels, ascending. kind : which scale the errors were divided by.
     edges : level bounds of the scale groups, ascending. step_edges : first step of each step cell, ascending from 1.
     scores : ``[step cells, groups, Q]``. h : steps that were calibrated; later ones are taken as the last.
+    by_series : by unique id, what the scale of a series is multiplied by; those that are not in it have 1.
     """
 
     levels: tuple[float, ...]
@@ -122,6 +133,7 @@ class Conformal:
     step_edges: IntArray
     scores: FloatArray
     h: int
+    by_series: Mapping[str, float] = field(default_factory=dict)
 
     @classmethod
     def fit(cls, windows: Sequence[HeldBack], levels: Sequence[float], h: int, half_life: float | None = None) -> Self:
@@ -132,8 +144,9 @@ class Conformal:
 
         Parameters
         ----------
-        windows : at least one. Where none of them holds an observed open period there is nothing to measure, and the
-            quantiles are the forecast itself.
+        windows : at least one, of the same series. Where none of them holds an observed open period there is nothing to
+            measure, and the quantiles are the forecast itself. Where they know their series by name, the errors of each
+            say how far its own interval is from that of others of its size.
         levels : quantile levels, ascending. h : steps to calibrate.
         half_life : age in periods at which an error counts half, see `error_half_life`; h when None.
         """
@@ -142,8 +155,10 @@ class Conformal:
         step_edges = np.unique(np.linspace(1, h + 1, min(_N_STEP_CELLS, h) + 1)[:-1].astype(np.int64))
         kinds = (_OWN,) if all(window.width is not None for window in windows) else _SCALES
         tables = {kind: _calibrate(windows, kind, levels, edges, step_edges, half_life or h) for kind in kinds}
-        kind = min(kinds, key=lambda name: tables[name][1])
-        return cls(levels, kind, edges, step_edges, tables[kind][0], h)
+        kind = min(kinds, key=lambda name: tables[name].loss)
+        names, factor = windows[0].size.names, tables[kind].factor
+        by_series = dict(zip(names, factor.tolist(), strict=True)) if names else {}
+        return cls(levels, kind, edges, step_edges, tables[kind].scores, h, by_series)
 
     def quantiles(
         self, y_hat: FloatArray, size: Size, width: FloatArray | None = None, *, non_negative: bool
@@ -158,8 +173,11 @@ class Conformal:
         cell = self._step_weights(y_hat.shape[1])
         # scores are interpolated between the middles of the step cells, so that intervals grow without jumps
         table = np.einsum("hc,cgq->ghq", cell, self.scores)
+        scale = size.scale(y_hat, self.kind, width)
+        if self.by_series and size.names:
+            scale = scale * np.array([self.by_series.get(name, 1.0) for name in size.names])[:, None]
         with np.errstate(over="ignore"):
-            result = y_hat[..., None] + size.scale(y_hat, self.kind, width)[..., None] * table[group]
+            result = y_hat[..., None] + scale[..., None] * table[group]
         result = np.sort(result, axis=-1)
         return np.maximum(result, 0.0) if non_negative else result
 
@@ -172,6 +190,8 @@ class Conformal:
             "step_edges": self.step_edges,
             "scores": self.scores,
             "h": np.array(self.h),
+            "series": np.array(list(self.by_series), dtype=np.str_),
+            "series_factors": np.array(list(self.by_series.values()), dtype=np.float64),
         }
 
     @classmethod
@@ -179,7 +199,9 @@ class Conformal:
         """Read what ``to_arrays`` gave."""
         levels = tuple(float(level) for level in arrays["levels"])
         edges, step_edges, scores = (arrays[name] for name in ("edges", "step_edges", "scores"))
-        return cls(levels, str(arrays["kind"]), edges, step_edges, scores, int(arrays["h"]))
+        names, factors = (arrays[name].tolist() if name in arrays else [] for name in ("series", "series_factors"))
+        by_series = dict(zip(names, factors, strict=True))
+        return cls(levels, str(arrays["kind"]), edges, step_edges, scores, int(arrays["h"]), by_series)
 
     def _step_weights(self, h: int) -> FloatArray:
         """``[h, step cells]`` share of each cell's scores in each step: all of one in its middle, mixed between."""
@@ -212,6 +234,15 @@ def error_half_life(panel: Panel, h: int) -> float:
     return max(h, _LEAST_HALF_LIFE) if panel.frequency.is_daily else h
 
 
+@dataclass(frozen=True)
+class _Calibrated:
+    """``scores`` as in `Conformal`, ``factor`` ``[N]`` of each series, and their pinball loss on the same windows."""
+
+    scores: FloatArray
+    factor: FloatArray
+    loss: float
+
+
 def _calibrate(
     windows: Sequence[HeldBack],
     kind: str,
@@ -219,9 +250,11 @@ def _calibrate(
     edges: FloatArray,
     step_edges: IntArray,
     half_life: float,
-) -> tuple[FloatArray, float]:
-    """The table of score quantiles and its pinball loss on the same windows."""
-    parts = [_scores(window, kind, edges, step_edges, half_life) for window in windows]
+) -> _Calibrated:
+    factors, factor = _series_factors(windows, kind)
+    parts = [
+        _scores(window, kind, edges, step_edges, half_life, own) for window, own in zip(windows, factors, strict=True)
+    ]
     score, scale, group, cell, weight = (np.concatenate(items) for items in zip(*parts, strict=True))
     table = np.zeros((len(step_edges), len(edges) + 1, len(levels)))
     loss = 0.0
@@ -233,9 +266,9 @@ def _calibrate(
                 chosen = chosen[np.argsort(score[chosen], kind="stable")]
                 found = [conformal_quantile(score[chosen], level, weight[chosen]) for level in levels]
                 table[i, j] = np.array(found) - _chance(score[chosen], weight[chosen], np.array(levels))
-            own = (cell == i) & (group == j)
-            loss += _pinball(score[own], table[i, j], np.array(levels), scale[own])
-    return table, loss
+            inside = (cell == i) & (group == j)
+            loss += _pinball(score[inside], table[i, j], np.array(levels), scale[inside])
+    return _Calibrated(table, factor, loss)
 
 
 def _chance(scores: FloatArray, weight: FloatArray, levels: FloatArray) -> FloatArray:
@@ -276,12 +309,55 @@ def _widened(inside: BoolArray, cell: IntArray, i: int) -> BoolArray:
     return inside
 
 
+def _series_factors(windows: Sequence[HeldBack], kind: str) -> tuple[list[FloatArray], FloatArray]:
+    """What the scale of each series is multiplied by ``[N]``: in each of the windows, and after them.
+
+    Two series of the same size may be hard and easy to forecast. In a window it is told by those alone that share no
+    period with it, as what comes after them is another time too.
+    """
+    n = len(windows[0].y)
+    if not windows[0].size.names:
+        return [np.ones(n) for _ in windows], np.ones(n)
+    errors = [_absolute_scores(window, kind) for window in windows]
+    every = np.concatenate([item[np.isfinite(item)] for item in errors])
+    most = np.quantile(every, _MOST_ERROR) if len(every) else 0.0
+    weight = np.array([window.weight for window in windows])[:, None]
+    total = weight * np.stack([np.nansum(np.minimum(item, most), axis=1) for item in errors])
+    count = weight * np.stack([np.isfinite(item).sum(axis=1) for item in errors])
+    mean = float(total.sum() / max(count.sum(), 1e-12))
+
+    def factor(chosen: BoolArray) -> FloatArray:
+        seen = chosen @ count
+        if mean <= 0 or not seen.any():
+            return np.ones(n)
+        found: FloatArray = ((chosen @ total / mean + _SERIES_PRIOR) / (seen + _SERIES_PRIOR)) ** _SERIES_POWER
+        return np.where(seen > 0, found / found[seen > 0].mean(), 1.0)
+
+    first = np.array([-window.age for window in windows])
+    after = first + [window.y.shape[1] for window in windows]
+    apart = (first[:, None] >= after) | (first >= after[:, None])
+    return [factor(others) for others in apart], factor(np.ones(len(windows), dtype=np.bool_))
+
+
+def _absolute_scores(window: HeldBack, kind: str) -> FloatArray:
+    """``[N, h]``; NaN where a period does not count."""
+    scale = window.size.scale(window.y_hat, kind, window.width)
+    used = _used(window, scale)
+    found: FloatArray = np.abs(np.where(used, window.y - window.y_hat, np.nan)) / np.where(used, scale, 1.0)
+    return found
+
+
+def _used(window: HeldBack, scale: FloatArray) -> BoolArray:
+    used: BoolArray = np.isfinite(window.y) & ~window.closed & np.isfinite(window.y_hat) & (scale > 0)
+    return used
+
+
 def _scores(
-    window: HeldBack, kind: str, edges: FloatArray, step_edges: IntArray, half_life: float
+    window: HeldBack, kind: str, edges: FloatArray, step_edges: IntArray, half_life: float, factor: FloatArray
 ) -> tuple[FloatArray, FloatArray, IntArray, IntArray, FloatArray]:
     """Score, scale, scale group, step cell and weight of every observed open period of a window."""
-    scale = window.size.scale(window.y_hat, kind, window.width)
-    used = np.isfinite(window.y) & ~window.closed & np.isfinite(window.y_hat) & (scale > 0)
+    scale = window.size.scale(window.y_hat, kind, window.width) * factor[:, None]
+    used = _used(window, scale)
     row, column = np.nonzero(used)
     group = np.searchsorted(edges, window.size.level[row], side="right")
     cell = np.searchsorted(step_edges, column + 1, side="right") - 1

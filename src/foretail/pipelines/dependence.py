@@ -13,7 +13,7 @@ from foretail.backtest.run import Backtest, errors_of
 from foretail.core.columns import UNIQUE_ID
 from foretail.forecasts.samples import Sampler, group_codes
 from foretail.models.dependence import Dependence
-from foretail.models.intervals import Conformal, HeldBack, Size, error_half_life
+from foretail.models.intervals import Conformal, HeldBack, error_half_life
 from foretail.models.marginals import normal_scores
 from foretail.panel.panel import Panel
 
@@ -211,7 +211,7 @@ def _of_rows(window: HeldBack, rows: IntArray) -> HeldBack:
         y=window.y[rows],
         y_hat=window.y_hat[rows],
         closed=window.closed[rows],
-        size=Size(window.size.level[rows], window.size.noise[rows]),
+        size=window.size.take(rows),
         width=None if window.width is None else window.width[rows],
     )
 

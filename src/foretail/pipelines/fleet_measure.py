@@ -156,7 +156,7 @@ def _held(ground: Ground, walk: Walk, window: int, rows: IntArray) -> HeldBack:
         y=ground.y[rows, window],
         y_hat=walk.y_hat[rows, window],
         closed=ground.closed[rows, window],
-        size=Size(size.level[rows], size.noise[rows]),
+        size=Size(size.level[rows], size.noise[rows]),  # without names: these few stand for all
         width=None if walk.width is None else walk.width[rows, window],
     )
 

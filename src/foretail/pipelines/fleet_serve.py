@@ -115,8 +115,7 @@ def _answered(
         found = intervals.get(str(recipe))
         quantiles[rows] = values[..., None]
         if found is not None:
-            part = Size(size.level[rows], size.noise[rows])
-            quantiles[rows] = found.quantiles(values, part, width, non_negative=panel.spec.non_negative)
+            quantiles[rows] = found.quantiles(values, size.take(rows), width, non_negative=panel.spec.non_negative)
     plain = recipes.with_row_index("row").filter(pl.col("recipe").is_in([NAIVE, ZERO_RECIPE]))
     reasons |= {row: why or "no model" for row, why in plain.select("row", "reason").iter_rows()}
     answers = Answers((), np.zeros(0, dtype=np.int64), intervals, Forecast(y_hat, levels, quantiles, reasons))

@@ -260,7 +260,7 @@ class StoreAnswering(Answering):
         point = np.zeros((len(step), self._h))
         own = np.zeros((len(step), self._h, len(DEFAULT_QUANTILES)))
         point[at], own[at] = y_hat, quantiles
-        size = Size(self._size.level[series], self._size.noise[series])
+        size = self._size.take(series)
         panel, levels = self._whatif.panel, self.info.levels
         made = Forecast(point, DEFAULT_QUANTILES, own)
         laid = with_intervals(made, size, self._intervals, levels, panel.spec.non_negative)

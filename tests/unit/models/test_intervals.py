@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 import pytest
 from hypothesis import given, settings
@@ -17,6 +19,8 @@ from foretail.core.quantiles import DEFAULT_QUANTILES
 from foretail.core.spec import DatasetSpec
 from foretail.models.intervals import Conformal, HeldBack, Size, conformal_quantile, error_half_life
 from foretail.panel.panel import Panel
+
+FloatArray = npt.NDArray[np.float64]
 
 LEVELS = (0.025, 0.1, 0.5, 0.9, 0.975)
 
@@ -305,3 +309,73 @@ def test_a_models_own_width_tells_where_it_is_less_sure():
         losses.append(np.maximum(np.array(levels) * error, (np.array(levels) - 1) * error).mean())
     assert losses[0] < 0.97 * losses[1]
     assert own.quantiles(y_hat, size, None, non_negative=False).shape == (n, h, 2)  # every series fell back
+
+
+def _named(y: FloatArray, names: tuple[str, ...], age: float = 0.0) -> HeldBack:
+    y_hat = np.full(y.shape, 100.0)
+    size = Size(np.full(len(y), 100.0), np.full(len(y), 20.0), names)
+    return HeldBack(y, y_hat, np.zeros(y.shape, dtype=bool), size, age=age)
+
+
+def _hard_and_easy(rng: np.random.Generator, age: float, h: int = 14) -> HeldBack:
+    """300 series that are as big and as noisy to the eye, the second half three times as hard to forecast."""
+    sigma = np.where(np.arange(300) < 150, 5.0, 15.0)[:, None]
+    return _named(100 + sigma * rng.standard_normal((300, h)), tuple(f"s{i}" for i in range(300)), age)
+
+
+def test_a_series_hard_to_forecast_gets_a_wider_interval_than_an_easy_one_of_its_size() -> None:
+    rng = np.random.default_rng(5)
+    found = Conformal.fit([_hard_and_easy(rng, 14.0 * i) for i in range(1, 7)], (0.1, 0.9), 14)
+    new = _hard_and_easy(rng, 0.0)
+    quantiles = found.quantiles(new.y_hat, new.size, non_negative=True)
+    width = (quantiles[..., 1] - quantiles[..., 0]).mean(1)
+    covered = ((quantiles[..., 0] <= new.y) & (new.y <= quantiles[..., 1])).mean()
+    assert 1.4 * width[:150].mean() < width[150:].mean() < 3.0 * width[:150].mean()
+    assert 0.78 < covered < 0.84
+    plain = replace(found, by_series={}).quantiles(new.y_hat, new.size, non_negative=True)
+    assert np.ptp(plain[..., 1] - plain[..., 0], axis=0).max() < 1e-9
+
+
+def test_the_scale_of_a_series_goes_by_its_name() -> None:
+    found = Conformal.fit([_hard_and_easy(np.random.default_rng(5), 14.0 * i) for i in range(1, 7)], (0.1, 0.9), 14)
+    again = Conformal.from_arrays(found.to_arrays())
+    y_hat = np.full((3, 14), 100.0)
+    size = Size(np.full(300, 100.0), np.full(300, 20.0), tuple(f"s{i}" for i in range(300)))
+
+    def widths(size: Size) -> list[float]:
+        quantiles = again.quantiles(y_hat, size, non_negative=True)
+        return np.ptp(quantiles, axis=2).mean(1).tolist()
+
+    easy, hard, last = widths(size.take(np.array([3, 200, 299])))
+    unknown = replace(size.take(np.array([0, 1, 2])), names=("new", "s200", "s3"))
+    new, *known = widths(unknown)
+    assert known == [hard, easy]
+    assert easy < new < hard
+    assert last == widths(size.take(np.array([299, 0, 1])))[0]
+
+
+def test_windows_that_share_periods_say_nothing_of_each_other() -> None:
+    rng = np.random.default_rng(6)
+    y = 100 + 10 * rng.standard_normal((300, 14))
+    names = tuple(f"s{i}" for i in range(300))
+    # one window told four times over must not look like series that differ
+    told = Conformal.fit([_named(y, names, 7.0 + i) for i in range(4)], (0.1, 0.9), 14)
+    plain = replace(told, by_series={})
+    new = _named(100 + 10 * rng.standard_normal((300, 14)), names)
+    inside = [
+        ((low <= new.y) & (new.y <= high)).mean()
+        for found in (told, plain)
+        for low, high in [np.moveaxis(found.quantiles(new.y_hat, new.size, non_negative=True), 2, 0)]
+    ]
+    assert abs(inside[0] - inside[1]) < 0.02
+    assert min(inside) > 0.77
+
+
+_HUGE = np.array([[1e12] * 4, [np.nan] * 4, [0.0] * 4])
+
+
+@pytest.mark.parametrize("y", [np.full((3, 4), np.nan), np.full((3, 4), 100.0), _HUGE])
+def test_series_without_errors_keep_the_scale_of_their_like(y: FloatArray) -> None:
+    found = Conformal.fit([_named(y, ("a", "b", "c"), 4.0), _named(y, ("a", "b", "c"), 8.0)], (0.1, 0.9), 4)
+    assert all(np.isfinite(list(found.by_series.values())))
+    assert found.by_series["b"] == pytest.approx(1.0) or np.isfinite(y[1]).all()
