@@ -11,7 +11,6 @@ import polars as pl
 import pytest
 from family_cases import small
 
-from foretail.backtest.result import Leaderboard, LeaderboardRow, Scores, Window
 from foretail.core.progress import Silent
 from foretail.core.settings import Settings
 from foretail.models.contract import Forecaster
@@ -21,10 +20,10 @@ from foretail.panel.build import build_panel
 from foretail.panel.panel import Panel
 from foretail.pipelines.anomalies import anomalies_version
 from foretail.pipelines.forecast import forecast_version
-from foretail.registry.bundle import Bundle, bundle_digest, write_bundle
-from foretail.registry.info import BundleInfo, FamilyTree
+from foretail.registry.bundle import bundle_digest, write_bundle
 from foretail.sources.synthetic import SyntheticConfig, SyntheticWorld, generate
 from foretail.sources.table import Table
+from version_maker import version_of
 
 H = 7
 LATER = 2 * H  # days told after the version was made
@@ -50,23 +49,9 @@ def version(family: str, folder: Path) -> Path:
     errors = np.random.default_rng(0).normal(0, 3, (panel.n_series, H))
     y_hat = np.full_like(errors, 10.0)
     held = HeldBack(y_hat + errors, y_hat, np.zeros(errors.shape, dtype=np.bool_), Size.of(panel))
-    window = Window(panel.n_periods - H, H, "outer", panel.cutoff.isoformat())
-    scores = Scores(*[0.2] * 8)
-    info = BundleInfo(
-        model=family,
-        tree=FamilyTree(family),
-        spec=panel.spec,
-        dataset_version="early",
-        code_version="0",
-        features=(),
-        seed=7,
-        cutoff=panel.cutoff.isoformat(),
-        horizon=H,
-        levels=LEVELS,
-        leaderboard=Leaderboard((LeaderboardRow(family, scores, 0.2, chosen=True),), (window,)),
-    )
     model = small(family).fit(panel, H)
-    write_bundle(folder, Bundle(info, model, panel, Conformal.fit([held], LEVELS, H).to_arrays()))
+    calibration = Conformal.fit([held], LEVELS, H).to_arrays()
+    write_bundle(folder, version_of(panel, family, model, H, LEVELS, calibration))
     return folder
 
 

@@ -9,12 +9,11 @@ import numpy as np
 import polars as pl
 import pytest
 
-from foretail.backtest.result import Leaderboard, LeaderboardRow, Scores
 from foretail.core.spec import DatasetSpec
 from foretail.models.families import make
 from foretail.panel.panel import Covariate, Panel
-from foretail.registry.bundle import Bundle, write_bundle
-from foretail.registry.info import BundleInfo, FamilyTree
+from foretail.registry.bundle import write_bundle
+from version_maker import version_of
 
 H, T = 7, 120
 
@@ -36,21 +35,7 @@ def panel():
 
 def bundle_of(folder, sales):
     """A version of Prophet on these sales."""
-    scores = Scores(0.1, 0.0, 0.9, 0.8, 0.2, 0.8, 0.9, 0.1)
-    info = BundleInfo(
-        model="prophet",
-        tree=FamilyTree("prophet", {}),
-        spec=sales.spec,
-        dataset_version="abc",
-        code_version="0.1.0",
-        features=(),
-        seed=7,
-        cutoff=sales.cutoff.isoformat(),
-        horizon=H,
-        levels=(0.1, 0.9),
-        leaderboard=Leaderboard((LeaderboardRow("prophet", scores, 0.1, {}, chosen=True),), ()),
-    )
-    write_bundle(folder, Bundle(info, make("prophet").fit(sales, H), sales, {}))
+    write_bundle(folder, version_of(sales, "prophet", make("prophet").fit(sales, H), H, (0.1, 0.9)))
     return folder
 
 

@@ -10,12 +10,10 @@ import polars as pl
 import pytest
 from test_cli_explain import H, panel
 
-from foretail.backtest.result import Leaderboard, LeaderboardRow, Scores
 from foretail.models.dependence import Dependence
 from foretail.models.families import make
-from foretail.models.intervals import Conformal, HeldBack, Size
-from foretail.registry.bundle import Bundle, write_bundle
-from foretail.registry.info import BundleInfo, FamilyTree
+from foretail.registry.bundle import write_bundle
+from version_maker import last_errors, version_of
 
 LEVELS = (0.025, 0.1, 0.5, 0.9, 0.975)
 
@@ -23,26 +21,8 @@ LEVELS = (0.025, 0.1, 0.5, 0.9, 0.975)
 def bundle_of(folder, family, calibration=None):
     sales = panel()
     model = make(family).fit(sales, H)
-    seen = sales.as_of(sales.n_periods - H, H)
-    point = model.predict(seen, H)
-    closed = sales.closed[:, sales.n_periods - H : sales.n_periods]
-    window = HeldBack(sales.y[:, -H:], point.y_hat, closed, Size.of(seen), width=point.width)
-    intervals = Conformal.fit([window], LEVELS, H).to_arrays()
-    scores = Scores(0.1, 0.0, 0.9, 0.8, 0.2, 0.8, 0.9, 0.1)
-    info = BundleInfo(
-        model=family,
-        tree=FamilyTree(family, {}),
-        spec=sales.spec,
-        dataset_version="abc",
-        code_version="0.1.0",
-        features=(),
-        seed=7,
-        cutoff=sales.cutoff.isoformat(),
-        horizon=H,
-        levels=LEVELS,
-        leaderboard=Leaderboard((LeaderboardRow(family, scores, 0.1, {}, chosen=True),), ()),
-    )
-    write_bundle(folder, Bundle(info, model, sales, {**intervals, **(calibration or {})}))
+    intervals = last_errors(sales, model, H, LEVELS).to_arrays()
+    write_bundle(folder, version_of(sales, family, model, H, LEVELS, {**intervals, **(calibration or {})}))
     return folder
 
 

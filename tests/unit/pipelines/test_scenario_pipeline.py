@@ -10,15 +10,14 @@ import numpy as np
 import polars as pl
 import pytest
 
-from foretail.backtest.result import Leaderboard, LeaderboardRow, Scores
 from foretail.models.families import make
-from foretail.models.intervals import Conformal, HeldBack, Size
+from foretail.models.intervals import Conformal
 from foretail.panel.build import build_panel
 from foretail.pipelines.answer import Wanted, answer
 from foretail.pipelines.scenario import compare
 from foretail.registry.bundle import Bundle
-from foretail.registry.info import BundleInfo, FamilyTree
 from foretail.sources.synthetic import SyntheticConfig, generate
+from version_maker import last_errors, version_of
 
 H, LEVELS = 7, (0.1, 0.5, 0.9)
 
@@ -34,26 +33,10 @@ def asked() -> tuple[Bundle, Wanted]:
     build = build_panel(replace(table, frame=table.frame.filter(~new)), horizon=H)
     panel = build.panel
     model = make("prophet").fit(panel, H)
-    seen = panel.as_of(panel.n_periods - H, H)
-    point = model.predict(seen, H)
-    window = HeldBack(panel.y[:, -H:], point.y_hat, panel.closed[:, -2 * H : -H], Size.of(seen))
-    calibration = Conformal.fit([window], LEVELS, H).to_arrays()
-    board = Leaderboard((LeaderboardRow("prophet", Scores(*[0.1] * 8), 0.1, {}, chosen=True),), ())
-    info = BundleInfo(
-        model="prophet",
-        tree=FamilyTree("prophet", {}),
-        spec=panel.spec,
-        dataset_version="abc",
-        code_version="0.1.0",
-        features=(),
-        seed=7,
-        cutoff=panel.cutoff.isoformat(),
-        horizon=H,
-        levels=LEVELS,
-        leaderboard=board,
-    )
+    calibration = last_errors(panel, model, H, LEVELS).to_arrays()
     assert build.cold.height == 1
-    return Bundle(info, model, panel, calibration), Wanted(panel, build.requested, build.cold, build.cold_known)
+    bundle = version_of(panel, "prophet", model, H, LEVELS, calibration)
+    return bundle, Wanted(panel, build.requested, build.cold, build.cold_known)
 
 
 def open_days() -> list[dt.date]:

@@ -10,21 +10,20 @@ import numpy as np
 import polars as pl
 import pytest
 
-from foretail.backtest.result import Leaderboard, LeaderboardRow, Scores, Window
 from foretail.core.columns import UNIQUE_ID
 from foretail.core.spec import DatasetSpec
 from foretail.models.families import make
-from foretail.models.intervals import Conformal, HeldBack, Size
+from foretail.models.intervals import Conformal
 from foretail.panel.build import build_panel
 from foretail.panel.panel import Panel
 from foretail.pipelines.answer import answer
 from foretail.pipelines.forecast import stored
-from foretail.registry.bundle import Bundle, read_bundle, write_bundle
-from foretail.registry.info import BundleInfo, FamilyTree
+from foretail.registry.bundle import read_bundle, write_bundle
 from foretail.serving.errors import RequestError
 from foretail.serving.places import Places
 from foretail.serving.scorer import Ask, Scorer
 from foretail.sources.synthetic import synthetic_table
+from version_maker import last_errors, version_of
 
 H, LEVELS = 6, (0.025, 0.1, 0.5, 0.9, 0.975)
 
@@ -35,28 +34,9 @@ def folder(tmp_path_factory):
     table = synthetic_table({"stores": 3, "departments": 3, "weeks": 110, "horizon": H})
     panel = build_panel(table, horizon=H).panel
     model = make("boosting", rounds=15, leaves=7, bags=1, n_threads=1).fit(panel, H)
-    cut = panel.n_periods - H
-    seen = panel.as_of(cut, H)
-    point = model.predict(seen, H)
-    window = HeldBack(panel.y[:, cut:], point.y_hat, panel.closed[:, cut : cut + H], Size.of(seen), width=point.width)
-    intervals = Conformal.fit([window], LEVELS, H)
-    scores = Scores(0.1, 0.0, 0.9, 0.8, 0.2, 0.8, float("nan"), 0.1)
-    board = Leaderboard((LeaderboardRow("boosting", scores, 0.1, {}, chosen=True),), (Window(cut, H, "outer", "x"),))
-    info = BundleInfo(
-        model="boosting",
-        tree=FamilyTree("boosting", {}),
-        spec=panel.spec.but(horizon=H),
-        dataset_version="made",
-        code_version="0",
-        features=(),
-        seed=7,
-        cutoff=panel.cutoff.isoformat(),
-        horizon=H,
-        levels=LEVELS,
-        leaderboard=board,
-    )
     target = tmp_path_factory.mktemp("bundles") / "one"
-    write_bundle(target, Bundle(info, model, panel, intervals.to_arrays()))
+    calibration = last_errors(panel, model, H, LEVELS).to_arrays()
+    write_bundle(target, version_of(panel, "boosting", model, H, LEVELS, calibration))
     return target
 
 

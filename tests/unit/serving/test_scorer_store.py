@@ -8,17 +8,14 @@ from typing import ClassVar, Self
 import numpy as np
 import pytest
 
-from foretail.backtest.result import Leaderboard, LeaderboardRow, Scores, Window
 from foretail.core.errors import ForecastError
 from foretail.core.quantiles import DEFAULT_QUANTILES
 from foretail.models.contract import Forecast, Forecaster, Tags
-from foretail.models.intervals import Conformal, HeldBack, Size
 from foretail.panel.build import build_panel
-from foretail.registry.bundle import Bundle
-from foretail.registry.info import BundleInfo, FamilyTree
 from foretail.serving.errors import RequestError
 from foretail.serving.scorer import Ask, StoreScorer
 from foretail.sources.synthetic import synthetic_table
+from version_maker import last_errors, version_of
 
 H, LEVELS = 4, (0.1, 0.5, 0.9)
 SPREAD = np.linspace(-0.5, 0.5, len(DEFAULT_QUANTILES))
@@ -55,16 +52,8 @@ class Carried(Forecaster):
 def scorer():
     table = synthetic_table({"stores": 2, "departments": 2, "weeks": 80, "horizon": H})
     panel = build_panel(table, horizon=H).panel
-    cut = panel.n_periods - H
-    point = Carried().predict(panel.as_of(cut, H), H)
-    size = Size.of(panel.as_of(cut, H))
-    window = HeldBack(panel.y[:, cut:], point.y_hat, panel.closed[:, cut : cut + H], size, width=point.width)
-    intervals = Conformal.fit([window], LEVELS, H)
-    scores = Scores(0.1, 0.0, 0.9, 0.8, 0.2, 0.8, float("nan"), 0.1)
-    board = Leaderboard((LeaderboardRow("carried", scores, 0.1, {}, chosen=True),), (Window(cut, H, "outer", "x"),))
-    spec, tree = panel.spec.but(horizon=H), FamilyTree("carried", {})
-    info = BundleInfo("carried", tree, spec, "made", "0", (), 7, panel.cutoff.isoformat(), H, LEVELS, board)
-    return StoreScorer(Bundle(info, Carried(), panel, intervals.to_arrays()), "sales/2")
+    calibration = last_errors(panel, Carried(), H, LEVELS).to_arrays()
+    return StoreScorer(version_of(panel, "carried", Carried(), H, LEVELS, calibration), "sales/2")
 
 
 def keys_of(scorer):
