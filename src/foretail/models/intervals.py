@@ -210,23 +210,22 @@ class Conformal:
         return np.stack([np.interp(step, middle, unit) for unit in np.eye(len(middle))], axis=1)
 
 
-def conformal_quantile(scores: FloatArray, level: float, weight: FloatArray | None = None) -> float:
-    """Quantile with the finite-sample rank: above the median the ceil((n + 1) level)-th smallest, below it mirrored.
+def conformal_quantiles(scores: FloatArray, levels: Sequence[float], weight: FloatArray | None = None) -> FloatArray:
+    """Quantiles with the finite-sample rank: above the median the ceil((n + 1) level)-th smallest, below it mirrored.
 
     Parameters
     ----------
-    scores : ascending, at least one. level : between 0 and 1; beyond the first or last score, that score.
+    scores : ascending, at least one. levels : between 0 and 1; beyond the first or last score, that score.
     weight : of each score; equal when None. The forecast to come counts as one more of mean weight. Source: Tibshirani
         et al. (2019).
     """
     n = len(scores)
-    count = np.arange(1.0, n + 1) if weight is None else np.cumsum(weight) * (n / weight.sum())
-    position = round((n + 1) * level, 9)  # 0.55 x 100 is 55, not 55.00000000000001
-    if level >= 0.5:
-        index = int(np.searchsorted(np.round(count, 9), position))
-    else:
-        index = int(np.searchsorted(np.round(count, 9), position, side="right")) - 1
-    return float(scores[np.clip(index, 0, n - 1)])
+    count = np.round(np.arange(1.0, n + 1) if weight is None else np.cumsum(weight) * (n / weight.sum()), 9)
+    position = [round((n + 1) * level, 9) for level in levels]  # 0.55 x 100 is 55, not 55.00000000000001
+    above, below = np.searchsorted(count, position), np.searchsorted(count, position, side="right") - 1
+    index = np.where(np.array(levels) >= 0.5, above, below)
+    found: FloatArray = scores[np.clip(index, 0, n - 1)]
+    return found
 
 
 def error_half_life(panel: Panel, h: int) -> float:
@@ -256,57 +255,60 @@ def _calibrate(
         _scores(window, kind, edges, step_edges, half_life, own) for window, own in zip(windows, factors, strict=True)
     ]
     score, scale, group, cell, weight = (np.concatenate(items) for items in zip(*parts, strict=True))
+    key = (cell * (len(edges) + 1) + group).astype(np.int16)  # small ones are sorted in one pass
+    order = np.argsort(key, kind="stable")
+    bounds = np.searchsorted(key[order], np.arange(len(step_edges) * (len(edges) + 1) + 1))
     table = np.zeros((len(step_edges), len(edges) + 1, len(levels)))
     loss = 0.0
-    for i in range(len(step_edges)):
-        near = _widened(cell == i, cell, i)
-        for j in range(len(edges) + 1):
-            chosen = np.flatnonzero(_enough(near & (group == j), near))
-            if len(chosen):
-                chosen = chosen[np.argsort(score[chosen], kind="stable")]
-                found = [conformal_quantile(score[chosen], level, weight[chosen]) for level in levels]
-                table[i, j] = np.array(found) - _chance(score[chosen], weight[chosen], np.array(levels))
-            inside = (cell == i) & (group == j)
-            loss += _pinball(score[inside], table[i, j], np.array(levels), scale[inside])
+    for place, (i, j) in enumerate(np.ndindex(table.shape[:2])):
+        inside = _ascending(score, order[bounds[place] : bounds[place + 1]])
+        chosen = inside if len(inside) >= _MIN_SCORES else _of_others(score, cell, i)
+        if len(chosen):
+            table[i, j] = _laid_around(score[chosen], weight[chosen], levels)
+        loss += _pinball(score[inside], table[i, j], np.array(levels), scale[inside])
     return _Calibrated(table, factor, loss)
 
 
-def _chance(scores: FloatArray, weight: FloatArray, levels: FloatArray) -> FloatArray:
-    """``[Q]`` by how much the quantiles of ascending scores are too high, as half of a bias may be chance.
+def _laid_around(scores: FloatArray, weight: FloatArray, levels: Sequence[float]) -> FloatArray:
+    """``[Q]`` quantiles of ascending scores, less that part of a bias that may be chance, which is half of it.
 
     The middle gives up half of the median error. A tail gives up half of the bias where that makes the interval wider,
     else nothing: the bias may stay or go. Between them it is mixed. The bias of a tail is the smaller of median and
     mean where both have one sign: a bias moves both, whereas errors around the mean of rare sales have a median far
     below 0 and errors around their median a mean above it, by their law.
     """
-    median, mean = conformal_quantile(scores, 0.5, weight), float(np.average(scores, weights=weight))
+    *found, median = conformal_quantiles(scores, [*levels, 0.5], weight).tolist()
+    mean = float(np.average(scores, weights=weight))
     bias = min(median, mean, key=abs) if median * mean > 0 else 0.0
-    tail = np.where(levels < 0.5, max(bias, 0.0), min(bias, 0.0))
-    share = np.clip((np.abs(levels - 0.5) - _MIDDLE) / (_TAIL - _MIDDLE), 0.0, 1.0)
-    chance: FloatArray = (1 - _SHIFT) * (share * tail + (1 - share) * median)
-    return chance
+    level = np.array(levels)
+    tail = np.where(level < 0.5, max(bias, 0.0), min(bias, 0.0))
+    share = np.clip((np.abs(level - 0.5) - _MIDDLE) / (_TAIL - _MIDDLE), 0.0, 1.0)
+    laid: FloatArray = np.array(found) - (1 - _SHIFT) * (share * tail + (1 - share) * median)
+    return laid
 
 
-def _enough(inside: BoolArray, near: BoolArray) -> BoolArray:
-    """The group's own scores if they are many, else those of all groups, else everything."""
-    for chosen in (inside, near):
-        if chosen.sum() >= _MIN_SCORES:
-            return chosen
-    return np.ones_like(inside)
+def _of_others(score: FloatArray, cell: IntArray, i: int) -> IntArray:
+    """The scores of all groups in a cell of steps, of the cells around it too where those are few, by size."""
+    near = cell == i
+    for reach in range(1, int(cell.max(initial=0)) + i + 2):
+        if near.sum() >= _MIN_SCORES:
+            break
+        near = np.abs(cell - i) <= reach
+    chosen = np.flatnonzero(near) if near.sum() >= _MIN_SCORES else np.arange(len(score))
+    return _ascending(score, chosen)
+
+
+def _ascending(score: FloatArray, chosen: IntArray) -> IntArray:
+    return chosen[np.argsort(score[chosen], kind="stable")]
 
 
 def _pinball(score: FloatArray, quantiles: FloatArray, levels: FloatArray, scale: FloatArray) -> float:
-    error = score[:, None] - quantiles
-    return float((np.maximum(levels * error, (levels - 1) * error) * scale[:, None]).sum())
-
-
-def _widened(inside: BoolArray, cell: IntArray, i: int) -> BoolArray:
-    """Steps that no window reached often enough take the scores of the nearest cells that were."""
-    reach = 1
-    while inside.sum() < _MIN_SCORES and reach <= cell.max(initial=0) + i + 1:
-        inside = np.abs(cell - i) <= reach
-        reach += 1
-    return inside
+    """The loss of all levels together, in the unit of the scale; scores ascending."""
+    weight, moment = (np.concatenate([[0.0], np.cumsum(item)]) for item in (scale, scale * score))
+    below = np.searchsorted(score, quantiles)
+    under = quantiles * weight[below] - moment[below]
+    over = moment[-1] - moment[below] - quantiles * (weight[-1] - weight[below])
+    return float((levels * over + (1 - levels) * under).sum())
 
 
 def _series_factors(windows: Sequence[HeldBack], kind: str) -> tuple[list[FloatArray], FloatArray]:

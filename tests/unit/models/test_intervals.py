@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from foretail.core.quantiles import DEFAULT_QUANTILES
 from foretail.core.spec import DatasetSpec
-from foretail.models.intervals import Conformal, HeldBack, Size, conformal_quantile, error_half_life
+from foretail.models.intervals import Conformal, HeldBack, Size, conformal_quantiles, error_half_life
 from foretail.panel.panel import Panel
 
 FloatArray = npt.NDArray[np.float64]
@@ -91,15 +91,15 @@ def test_the_finite_sample_rank(scores: list[float], level: float) -> None:
         wanted = next((score for rank, score in enumerate(scores, 1) if rank >= exact), scores[-1])
     else:
         wanted = next((score for rank, score in reversed(list(enumerate(scores, 1))) if rank <= exact), scores[0])
-    assert conformal_quantile(np.array(scores), level) == wanted
+    assert conformal_quantiles(np.array(scores), [level])[0] == wanted
 
 
 @given(scores=st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=40), level=st.sampled_from([0.6, 0.8, 0.9, 0.975]))
 @settings(max_examples=60, deadline=None)
 def test_ranks_are_mirrored_about_the_median(scores: list[float], level: float) -> None:
     ascending = np.sort(np.array(scores))
-    mirrored = conformal_quantile(np.sort(-ascending), round(1 - level, 8))
-    assert conformal_quantile(ascending, level) == -mirrored
+    mirrored = conformal_quantiles(np.sort(-ascending), [round(1 - level, 8)])[0]
+    assert conformal_quantiles(ascending, [level])[0] == -mirrored
 
 
 @given(
@@ -228,8 +228,8 @@ def test_a_size_of_zero_is_no_division() -> None:
 )
 def test_equal_weights_are_no_weights(scores: list[int], level: float) -> None:
     ascending = np.sort(np.array(scores, dtype=float))
-    weighted = conformal_quantile(ascending, level, np.full(len(ascending), 0.3))
-    assert weighted == conformal_quantile(ascending, level)
+    weighted = conformal_quantiles(ascending, [level], np.full(len(ascending), 0.3))[0]
+    assert weighted == conformal_quantiles(ascending, [level])[0]
 
 
 def test_recent_errors_count_more_than_old_ones() -> None:
