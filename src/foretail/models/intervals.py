@@ -288,7 +288,7 @@ def _laid_around(scores: FloatArray, weight: FloatArray, levels: Sequence[float]
 
 
 def _of_others(score: FloatArray, cell: IntArray, i: int) -> IntArray:
-    """The scores of all groups in a cell of steps, of the cells around it too where those are few, by size."""
+    """The scores of all groups in a cell of steps, of the cells around it too where those are few, ascending."""
     near = cell == i
     for reach in range(1, int(cell.max(initial=0)) + i + 2):
         if near.sum() >= _MIN_SCORES:
