@@ -250,9 +250,11 @@ def _calibrate(
     step_edges: IntArray,
     half_life: float,
 ) -> _Calibrated:
-    factors, factor = _series_factors(windows, kind)
+    scales = [window.size.scale(window.y_hat, kind, window.width) for window in windows]
+    factors, factor = _series_factors(windows, scales)
     parts = [
-        _scores(window, kind, edges, step_edges, half_life, own) for window, own in zip(windows, factors, strict=True)
+        _scores(window, scale * own[:, None], kind, edges, step_edges, half_life)
+        for window, scale, own in zip(windows, scales, factors, strict=True)
     ]
     score, scale, group, cell, weight = (np.concatenate(items) for items in zip(*parts, strict=True))
     key = (cell * (len(edges) + 1) + group).astype(np.int16)  # small ones are sorted in one pass
@@ -311,7 +313,7 @@ def _pinball(score: FloatArray, quantiles: FloatArray, levels: FloatArray, scale
     return float((levels * over + (1 - levels) * under).sum())
 
 
-def _series_factors(windows: Sequence[HeldBack], kind: str) -> tuple[list[FloatArray], FloatArray]:
+def _series_factors(windows: Sequence[HeldBack], scales: Sequence[FloatArray]) -> tuple[list[FloatArray], FloatArray]:
     """What the scale of each series is multiplied by ``[N]``: in each of the windows, and after them.
 
     Two series of the same size may be hard and easy to forecast. In a window it is told by those alone that share no
@@ -320,7 +322,7 @@ def _series_factors(windows: Sequence[HeldBack], kind: str) -> tuple[list[FloatA
     n = len(windows[0].y)
     if not windows[0].size.names:
         return [np.ones(n) for _ in windows], np.ones(n)
-    errors = [_absolute_scores(window, kind) for window in windows]
+    errors = [_absolute_scores(window, scale) for window, scale in zip(windows, scales, strict=True)]
     every = np.concatenate([item[np.isfinite(item)] for item in errors])
     most = np.quantile(every, _MOST_ERROR) if len(every) else 0.0
     weight = np.array([window.weight for window in windows])[:, None]
@@ -341,9 +343,8 @@ def _series_factors(windows: Sequence[HeldBack], kind: str) -> tuple[list[FloatA
     return [factor(others) for others in apart], factor(np.ones(len(windows), dtype=np.bool_))
 
 
-def _absolute_scores(window: HeldBack, kind: str) -> FloatArray:
+def _absolute_scores(window: HeldBack, scale: FloatArray) -> FloatArray:
     """``[N, h]``; NaN where a period does not count."""
-    scale = window.size.scale(window.y_hat, kind, window.width)
     used = _used(window, scale)
     found: FloatArray = np.abs(np.where(used, window.y - window.y_hat, np.nan)) / np.where(used, scale, 1.0)
     return found
@@ -355,10 +356,9 @@ def _used(window: HeldBack, scale: FloatArray) -> BoolArray:
 
 
 def _scores(
-    window: HeldBack, kind: str, edges: FloatArray, step_edges: IntArray, half_life: float, factor: FloatArray
+    window: HeldBack, scale: FloatArray, kind: str, edges: FloatArray, step_edges: IntArray, half_life: float
 ) -> tuple[FloatArray, FloatArray, IntArray, IntArray, FloatArray]:
     """Score, scale, scale group, step cell and weight of every observed open period of a window."""
-    scale = window.size.scale(window.y_hat, kind, window.width) * factor[:, None]
     used = _used(window, scale)
     row, column = np.nonzero(used)
     group = np.searchsorted(edges, window.size.level[row], side="right")
