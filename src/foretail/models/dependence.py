@@ -30,6 +30,7 @@ _PATH, _SEASON, _SWING, _STEP = 0, 3, 4, 5  # places of the other parts
 _FEWEST = 30  # scores below which nothing is said
 _MOST_SWEEPS, _STILL = 3000, 1e-7
 _BELIEVED = 0.02  # of the variance lasts the path in every factor, believed as much as one draw of it
+_STUDENT = 0.66  # (z^2 + 1) / 4 at the 90 % quantile: what n draws of a normal law leave open of it, over n
 _MOST_OF_ALL = 0.98  # share of a score that may be explained: a little noise keeps every law a law
 
 
@@ -56,14 +57,20 @@ class Dependence:
         groups: Mapping[str, IntArray],
         season: int,
         weights: Sequence[float] | None = None,
+        widths: Sequence[FloatArray] | None = None,
     ) -> Self | None:
         """Pooled over windows of errors that the model had not seen.
+
+        A few windows show what all series share no more often than that: its share grows by what they may have missed,
+        as a normal quantile grows to that of a Student law.
 
         Parameters
         ----------
         windows : scores ``[N, h]`` each, of the same N series; what is NaN is left out.
         groups : codes ``[N]`` of the series by shared column. season : steps.
         weights : of the windows; equal when None.
+        widths : ``[N]`` by window, of the intervals of the series: what is wide makes the error of a total, so that
+            series count by the square root of it; equal when None.
 
         Returns
         -------
@@ -76,10 +83,12 @@ class Dependence:
         useful = _useful(groups)
         names = (EVERY, *useful) if len(windows[0].mean) > 1 else ()
         codes = [np.zeros(len(windows[0].mean), dtype=np.int64), *useful.values()][: len(names)]
-        table = _solved(_Products.of(windows, codes, weight), codes, season)
+        sizes = [np.ones(len(scores.mean)) for scores in windows] if widths is None else [_sizes(w) for w in widths]
+        table = _solved(_Products.of(windows, codes, weight, sizes), codes, season)
         for i, code in enumerate(codes):
             n = n_windows * len(np.unique(code))
-            table[i, _PATH] = (n * table[i, _PATH] + _BELIEVED) / (n + 1)
+            table[i] *= (1 + _STUDENT / n) ** 2
+            table[i, _PATH] += _BELIEVED / (n + 1)
         total = table.sum()
         table *= min(1.0, _MOST_OF_ALL / total) if total > 0 else 1.0
         table[-1, _STEP] += 1.0 - table.sum()
@@ -163,15 +172,22 @@ class _Products:
     pairs: FloatArray
 
     @classmethod
-    def of(cls, windows: Sequence[Scores], codes: Sequence[IntArray], weight: FloatArray) -> Self:
-        """Pooled over windows, series and pairs of series."""
+    def of(
+        cls,
+        windows: Sequence[Scores],
+        codes: Sequence[IntArray],
+        weight: FloatArray,
+        sizes: Sequence[FloatArray],
+    ) -> Self:
+        """Pooled over windows, series and pairs of series; ``sizes`` ``[N]`` by window say how much a series counts."""
         h = max(scores.mean.shape[1] for scores in windows)
         sums = np.zeros((len(codes) + 1, 3, h))
         square = told = 0.0
-        for scores, w in zip(windows, weight, strict=True):
-            seen = np.isfinite(scores.mean)
-            values = [np.where(seen, scores.mean, 0.0), np.where(seen, scores.told, 0.0), seen.astype(np.float64)]
-            square, told = square + w * float((values[0] ** 2).sum()), told + w * float(values[1].sum())
+        for scores, w, size in zip(windows, weight, sizes, strict=True):
+            seen, size = np.isfinite(scores.mean), size[:, None]
+            mean, part = np.where(seen, scores.mean, 0.0) * size, np.where(seen, scores.told, 0.0) * size
+            values = [mean, part, seen.astype(np.float64)]
+            square, told = square + w * float((mean**2).sum()), told + w * float((part * size).sum())
             alone = [value.T @ value for value in values]
             sums[-1] += [w * _by_lag(item, h) for item in alone]
             for i, code in enumerate(codes):
@@ -181,6 +197,13 @@ class _Products:
         scale = max(square / max(told, 1e-12), 1e-12)
         products = sums[:, 0] / np.maximum(sums[:, 1], 1e-12) / scale
         return cls(products[-1], sums[-1, 2], products[:-1], sums[:-1, 2])
+
+
+def _sizes(width: FloatArray) -> FloatArray:
+    """``[N]`` how much each series counts, from the widths of their intervals."""
+    known = np.where(np.isfinite(width) & (width > 0), width, 0.0)
+    mean = float(known.mean())
+    return np.sqrt(known / mean) if mean > 0 else np.ones(len(width))
 
 
 def _useful(groups: Mapping[str, IntArray]) -> dict[str, IntArray]:

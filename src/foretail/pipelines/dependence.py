@@ -71,14 +71,15 @@ def dependence_of(panel: Panel, windows: Sequence[HeldBack], intervals: Conforma
     rows = _spread(panel.n_series, _MOST_FITTED)
     sold = panel.y[panel.observed]
     unit = 1.0 if (sold == np.round(sold)).all() else 0.0
-    scores = []
+    scores, widths = [], []
     for window in (_of_rows(window, rows) for window in windows):
         quantiles = _quantiles(panel, window, intervals)
+        widths.append((quantiles[..., -1] - quantiles[..., 0]).mean(1))
         y = np.where(window.closed, np.nan, window.y)
         scores.append(normal_scores(y, quantiles, intervals.levels, unit=unit, non_negative=panel.spec.non_negative))
     season = panel.frequency.season_length if panel.frequency.is_daily else 1
     weights = [window.weight * 0.5 ** (window.age / (_HALF_LIFE_HORIZONS * intervals.h)) for window in windows]
-    found = Dependence.fit(scores, _shared_columns(panel, rows), season, weights)
+    found = Dependence.fit(scores, _shared_columns(panel, rows), season, weights, widths)
     return None if found is None else _tuned(found, panel, windows, intervals, weights)
 
 

@@ -84,6 +84,25 @@ def test_no_share_of_all_series_is_believed_after_few_windows_only():
     assert min(few) >= 0.02 / 4 > many > 0
 
 
+def test_a_share_of_all_series_grows_by_what_few_windows_may_have_missed():
+    rng = np.random.default_rng(7)
+    windows = [drawn(rng, every=0.3) for _ in range(3)]
+    few, many = (total(Dependence.fit(windows * n, {}, SEASON), "") for n in (1, 40))
+    assert 1.3 < few / many < 1.6  # (1 + 0.66 / 3) ** 2
+
+
+def test_series_with_wide_intervals_count_more():
+    rng = np.random.default_rng(8)
+    is_wide = STORE < 4
+    windows = [Scores(np.where(is_wide[:, None], drawn(rng, every=0.5).mean, w.mean), w.told) for w in
+               (drawn(rng) for _ in range(12))]  # fmt: skip
+    widths = [np.where(is_wide, 50.0, 1.0)] * 12
+    equal, by_width = (total(Dependence.fit(windows, {}, SEASON, widths=w), "") for w in (None, widths))
+    assert by_width > 3 * equal
+    unknown = [np.full(N, np.nan)] * 12
+    assert total(Dependence.fit(windows, {}, SEASON, widths=unknown), "") == pytest.approx(equal)
+
+
 @given(seed=st.integers(0, 10**6), n=st.integers(1, 6), h=st.integers(1, 12), season=st.sampled_from([1, 7, 12]))
 @settings(max_examples=60)
 def test_a_correlation_whatever_the_scores(seed, n, h, season):
