@@ -37,3 +37,9 @@ def test_a_twin_is_a_table_that_foretail_takes(twin):
     build = build_panel(table)
     assert build.panel.n_series == 10
     assert build.panel.spec.horizon == 7
+
+
+def test_time_that_grows_faster_than_the_table_misses_the_goal():
+    linear, squared = (scale.grown(1000, seconds, 100, 0.5) for seconds in (550.0, 5000.0))
+    assert linear.value == pytest.approx(1.1) and linear.met
+    assert squared.value == pytest.approx(10) and not squared.met
