@@ -127,7 +127,8 @@ def run_families(
             result.failures[reason] += 1
         return not result.is_out
 
-    for done in _done(panel, h, _jobs(candidates, windows, whole_year(panel, h)), seed, n_workers, wanted):
+    jobs = _jobs(candidates, windows, whole_year(panel, h))
+    for done in _done(panel, h, jobs, seed, n_workers, wanted, in_time=deadline is not None):
         family = done.job.candidate.family
         result = results[family]
         result.seconds += done.seconds
@@ -184,16 +185,28 @@ def _jobs(candidates: Sequence[Candidate], windows: Sequence[Window], year: int)
 
 
 def _done(
-    panel: Panel, h: int, jobs: Sequence[_Job], seed: int, n_workers: int, wanted: Callable[[_Job], bool]
+    panel: Panel,
+    h: int,
+    jobs: Sequence[_Job],
+    seed: int,
+    n_workers: int,
+    wanted: Callable[[_Job], bool],
+    *,
+    in_time: bool,
 ) -> Iterator[_Done]:
-    """Global families side by side, one thread each, then local ones here: they share out their series themselves."""
+    """Global families side by side, one thread each, then local ones here: they share out their series themselves.
+
+    Where time may run out (``in_time``), jobs are begun in their order, as many at once as there are workers; else all
+    are handed out, from the last on: who lists families lists those that take long last, and they shall not end alone.
+    """
     shared = n_workers > 1 and panel.y.size > _SMALL
-    here = [job for job in jobs if not shared or family_class(job.candidate.family).tags.local]
-    there = [job for job in jobs if job not in here]
+    there = [job for job in jobs if shared and not family_class(job.candidate.family).tags.local]
+    there = there if len(there) > 1 else []
+    here = [job for job in jobs if job not in there]
     function = partial(_work_all, panel, h, {"random_state": seed, "n_threads": 1})
-    while there:
-        batch = [job for job in there[:n_workers] if wanted(job)]
-        there = there[n_workers:]
+    size = n_workers if in_time else max(len(there), 1)
+    for first in range(0, len(there), size):
+        batch = [job for job in (there if in_time else there[::-1])[first : first + size] if wanted(job)]
         for outcome in warm_pool(n_workers).map(function, [Chunk(i, ([job],)) for i, job in enumerate(batch)]):
             if outcome.value is None:
                 yield _Done(batch[outcome.start], (), (), {}, 0.0, outcome.reason or "failed")

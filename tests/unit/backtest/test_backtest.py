@@ -289,10 +289,11 @@ def test_windows_before_a_whole_year_was_known_choose_nothing_where_one_is_known
     assert rough.leaderboard.row(NAIVE).inner_wape == pytest.approx(calm.leaderboard.row(NAIVE).inner_wape)
 
 
-def test_workers_change_no_bit(panel, result, workers):
+@pytest.mark.parametrize("budget_s", [None, 1000.0])
+def test_workers_change_no_bit(panel, workers, budget_s):
     candidates = (*SOME, Candidate("shifted", {"how": How.NAN}), Candidate("boosting", {"rounds": 30}))
     here = backtest(panel, 7, candidates, levels=LEVELS)
-    there = backtest(panel, 7, candidates, levels=LEVELS, n_workers=workers)
+    there = backtest(panel, 7, candidates, levels=LEVELS, n_workers=workers, budget_s=budget_s)
     for one, other in zip(here.results, there.results, strict=True):
         for name, y_hat in one.forecasts.items():
             np.testing.assert_array_equal(other.forecasts[name], y_hat)
