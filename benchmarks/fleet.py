@@ -19,14 +19,13 @@ from typing import Any
 
 from benchmarks.data import layout_folder
 from benchmarks.job import watch
-from benchmarks.table import Measure, publish
+from benchmarks.table import Measure, growth, publish
 
 _FORETAIL = Path(sys.executable).parent / "foretail"
 _SIZES = (1_115, 11_115, 111_150)
 _SHOPS = 1_115  # as many as Rossmann has
 _GOALS = {1_115: (10.0, None), 11_115: (30.0, 2.0), 111_150: (None, 4.0)}  # seconds, GiB
 _FOLDS = "read, fit, 5 windows, forecasts, bundle, rows"
-_LINEAR = 1.2  # times as long per series as the fleet a tenth as large: what is still called linear
 
 
 def main() -> None:
@@ -62,10 +61,7 @@ def _measured(sizes: list[int]) -> list[Measure]:
     small, large = min(per_series), max(per_series)
     if large >= 10 * small and large > _SIZES[1]:
         before = max(size for size in per_series if size < large)
-        ratio = per_series[large] / per_series[before]
-        measures.append(
-            Measure(f"{large:,} series: time per series over {before:,}'s", ratio, "ratio", at_most=_LINEAR)
-        )
+        measures.append(growth(large, per_series[large], before, per_series[before]))
     return measures
 
 

@@ -10,9 +10,10 @@ from pathlib import Path
 from benchmarks.machine import note_machine
 from foretail.cli.show import text_table
 
-__all__ = ["RESULTS", "Measure", "publish", "show", "write"]
+__all__ = ["RESULTS", "Measure", "growth", "publish", "show", "write"]
 
 RESULTS = Path(__file__).parent / "results"
+_LINEAR = 1.2  # times as long per series as a smaller table: what is still called linear
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,12 @@ class Measure:
         """The line as the JSON file holds it."""
         kept = {key: value for key, value in asdict(self).items() if not key.startswith("at_")}
         return {**kept, "ratio": self.ratio, "goal": self.goal, "met": self.met}
+
+
+def growth(n_large: int, each_large_s: float, n_small: int, each_small_s: float) -> Measure:
+    """The time per series of a table over that of a smaller one; ``each_…`` are seconds per series."""
+    work = f"{n_large:,} series: time per series over {n_small:,}'s"
+    return Measure(work, each_large_s / each_small_s, "ratio", at_most=_LINEAR)
 
 
 def publish(name: str, measures: Sequence[Measure], folder: Path = RESULTS) -> Path:

@@ -204,9 +204,9 @@ def _done(
     there = there if len(there) > 1 else []
     here = [job for job in jobs if job not in there]
     function = partial(_work_all, panel, h, {"random_state": seed, "n_threads": 1})
-    size = n_workers if in_time else max(len(there), 1)
-    for first in range(0, len(there), size):
-        batch = [job for job in (there if in_time else there[::-1])[first : first + size] if wanted(job)]
+    queue, size = (there, n_workers) if in_time else (there[::-1], max(len(there), 1))
+    for first in range(0, len(queue), size):
+        batch = [job for job in queue[first : first + size] if wanted(job)]
         for outcome in warm_pool(n_workers).map(function, [Chunk(i, ([job],)) for i, job in enumerate(batch)]):
             if outcome.value is None:
                 yield _Done(batch[outcome.start], (), (), {}, 0.0, outcome.reason or "failed")

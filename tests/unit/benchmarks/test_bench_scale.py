@@ -5,6 +5,7 @@ from __future__ import annotations
 import polars as pl
 import pytest
 from benchmarks import scale
+from benchmarks.table import growth
 
 from foretail.core.spec import DatasetSpec
 from foretail.panel.build import build_panel
@@ -40,6 +41,6 @@ def test_a_twin_is_a_table_that_foretail_takes(twin):
 
 
 def test_time_that_grows_faster_than_the_table_misses_the_goal():
-    linear, squared = (scale.grown(1000, seconds, 100, 0.5) for seconds in (550.0, 5000.0))
+    linear, squared = (growth(1000, each_s, 100, 0.5) for each_s in (0.55, 5.0))
     assert linear.value == pytest.approx(1.1) and linear.met
     assert squared.value == pytest.approx(10) and not squared.met
